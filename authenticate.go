@@ -1,0 +1,116 @@
+package keywright
+
+import (
+	"errors"
+	"net/http"
+)
+
+// An Authenticator finds out who sent a request, from one kind of credential.
+type Authenticator interface {
+	// Authenticate returns ErrNoCredential when the request carries no
+	// credential of this kind, and any other error, an [*Error] for choice,
+	// when it carries one that is not accepted. It does not change r.
+	Authenticate(r *http.Request) (Principal, error)
+}
+
+// A Challenger is an Authenticator that tells how to be satisfied.
+type Challenger interface {
+	Challenge() string // the value for WWW-Authenticate (RFC 9110, 11.6.1), such as "Bearer"
+}
+
+// ErrNoCredential is how an Authenticator, the host's own too, says "not
+// mine". The search goes on with the next one; any other error ends it.
+var ErrNoCredential = errors.New("keywright: no credential of this kind")
+
+// Require admits the requests that one of auths recognises and accepts, and
+// puts the Principal where [FromContext] finds it. All others are refused with
+// a problem document: 401 without a good credential, 400 with two. Without
+// auths it refuses everything.
+func Require(auths ...Authenticator) func(http.Handler) http.Handler {
+	return Problem.Require(auths...)
+}
+
+// Require is like the function [Require], with errors in dialect d.
+func (d Dialect) Require(auths ...Authenticator) func(http.Handler) http.Handler {
+	any := anyOf(auths)
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p, err := any.Authenticate(r)
+			if err != nil {
+				d.WriteError(w, err)
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(NewContext(r.Context(), p)))
+		})
+	}
+}
+
+// RequireScope admits the callers, admitted by [Require] before, that hold all
+// of scopes, and refuses others with 403. Without a Principal it refuses with 401.
+func RequireScope(scopes ...string) func(http.Handler) http.Handler {
+	return Problem.RequireScope(scopes...)
+}
+
+// RequireScope is like the function [RequireScope], with errors in dialect d.
+func (d Dialect) RequireScope(scopes ...string) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := checkScopes(r, scopes); err != nil {
+				d.WriteError(w, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+func checkScopes(r *http.Request, scopes []string) error {
+	p, ok := FromContext(r.Context())
+	if !ok {
+		return &Error{Code: CodeInvalidToken}
+	}
+	for _, s := range scopes {
+		if !p.HasScope(s) {
+			return Errorf(CodeInsufficientScope, "missing scope: %s", s)
+		}
+	}
+	return nil
+}
+
+// anyOf accepts what exactly one of its members accepts.
+type anyOf []Authenticator
+
+func (auths anyOf) Authenticate(r *http.Request) (Principal, error) {
+	var found Principal
+	recognised := 0
+	for _, a := range auths {
+		p, err := a.Authenticate(r)
+		if errors.Is(err, ErrNoCredential) {
+			continue
+		}
+		if recognised++; recognised > 1 {
+			return Principal{}, Errorf(CodeInvalidRequest, "more than one credential")
+		}
+		if err != nil {
+			return Principal{}, err
+		}
+		found = p
+	}
+	if recognised == 0 {
+		return Principal{}, &Error{Code: CodeInvalidToken, Header: auths.challenge(), Err: ErrNoCredential}
+	}
+	return found, nil
+}
+
+func (auths anyOf) challenge() http.Header {
+	var schemes []string
+	for _, a := range auths {
+		if c, ok := a.(Challenger); ok {
+			schemes = append(schemes, c.Challenge())
+		}
+	}
+	if len(schemes) == 0 {
+		return nil
+	}
+	return challenge(schemes)
+}

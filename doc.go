@@ -1,0 +1,37 @@
+// Package keywright hands out the machine credentials of a Go server: the
+// first admin key of a fresh installation, and every key after it.
+//
+// Four ways lead to a credential, each a package of its own that serves
+// net/http handlers:
+//
+//   - package bootstrap: a signed token turns an empty server into one with
+//     exactly one admin key
+//   - package exchange (planned): a CI job's OIDC identity token becomes a key
+//     that lives for minutes
+//   - package provisioning (planned): provisioning keys enrol runners, and
+//     applications get scoped, expiring tokens
+//   - package agentauth (planned): agents sign their requests
+//
+// All of them keep their records in a [store.Store] and end in one
+// [Principal], which a protected handler reads with [FromContext], whichever
+// way the caller came in. To protect a route, wrap it in [Require]:
+//
+//	host, err := keywright.NewHost(keywright.HostConfig{
+//		Store: &store.Memory{},
+//		Kinds: map[string]string{"admin": "kw_admin"},
+//	})
+//	...
+//	boot, err := bootstrap.New(bootstrap.Config{
+//		Host:   host,
+//		Secret: os.Getenv("CONNECT_BOOTSTRAP_SECRETKEY"),
+//		Key:    bootstrap.AdminKey{Kind: "admin", Scopes: []string{"admin"}},
+//	})
+//	...
+//	mux := http.NewServeMux()
+//	boot.Register(mux, "")
+//	admin := keywright.Require(host.Keys.Of("admin"))
+//	mux.Handle("GET /whoami", admin(http.HandlerFunc(whoami)))
+//	http.ListenAndServe(addr, keywright.NoRedirect(mux))
+//
+// Everything here is safe for concurrent use unless its comment says otherwise.
+package keywright

@@ -1,0 +1,154 @@
+package keywright
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+)
+
+// A Code names a class of failure. It decides the HTTP status and travels to
+// the client, so the strings never change.
+type Code string
+
+// The codes.
+const (
+	CodeInvalidRequest    Code = "invalid_request"    // the caller must change the request
+	CodeInvalidToken      Code = "invalid_token"      // no credential, or one that is not accepted, whatever the cause
+	CodeInsufficientScope Code = "insufficient_scope" // a good credential that may not do this
+	CodeBootstrapComplete Code = "bootstrap_complete" // the installation has its first admin key
+	CodeNotFound          Code = "not_found"
+	CodeMethodNotAllowed  Code = "method_not_allowed"
+	CodeConflict          Code = "conflict"     // the thing is not in the state that the request needs
+	CodeInternal          Code = "server_error" // a defect of this program or of a hook of the host
+	CodeUnavailable       Code = "unavailable"  // the store is in trouble; the same request may succeed later
+)
+
+// facts is THE table: what each code means on the wire.
+var facts = map[Code]struct {
+	status  int
+	title   string // RFC 9457 title, and the public text where an Error has no Detail
+	connect int    // the number that Posit Connect's clients act on; 0 where they have none
+}{
+	CodeInvalidRequest:    {http.StatusBadRequest, "The request is not valid", 0},
+	CodeInvalidToken:      {http.StatusUnauthorized, "No valid credential", 30},
+	CodeInsufficientScope: {http.StatusForbidden, "The credential may not do this", 22},
+	CodeBootstrapComplete: {http.StatusForbidden, "The first admin key has been issued already", 22},
+	CodeNotFound:          {http.StatusNotFound, "Not found", 4},
+	CodeMethodNotAllowed:  {http.StatusMethodNotAllowed, "Method not allowed", 0},
+	CodeConflict:          {http.StatusConflict, "The state does not allow this", 0},
+	CodeInternal:          {http.StatusInternalServerError, "Internal error", 0},
+	CodeUnavailable:       {http.StatusServiceUnavailable, "Temporarily unavailable", 0},
+}
+
+// Status is the HTTP status of c; an unknown code is a defect and gives 500.
+func (c Code) Status() int {
+	if f, ok := facts[c]; ok {
+		return f.status
+	}
+	return http.StatusInternalServerError
+}
+
+// An Error is a failure with a public and a private side.
+type Error struct {
+	Code   Code
+	Detail string      // for the client; empty: the code's own text. Never a secret, never who exists
+	Header http.Header // added to the answer, such as WWW-Authenticate
+	Err    error       // the cause, for the log; never sent
+}
+
+// Errorf makes an Error whose Detail is the formatted text.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Wrap makes an Error with a private cause and the code's own public text.
+func Wrap(code Code, err error) *Error { return &Error{Code: code, Err: err} }
+
+// Error is for logs: it includes the cause.
+func (e *Error) Error() string {
+	s := string(e.Code)
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+func (e *Error) public() string {
+	if e.Detail != "" {
+		return e.Detail
+	}
+	return facts[e.Code].title
+}
+
+// AsError returns err's Error, or wraps err as an internal one.
+func AsError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return Wrap(CodeInternal, err)
+}
+
+// A Dialect is the form in which errors are written, chosen where a handler is
+// mounted for the clients that mount has. The zero value is Problem.
+type Dialect int
+
+// The dialects.
+const (
+	Problem Dialect = iota // RFC 9457 application/problem+json, with the member "code"
+	Connect                // Posit Connect: {"code":30,"error":"..."} as application/json
+)
+
+// WriteError writes err as an RFC 9457 problem document. See [Dialect.WriteError].
+func WriteError(w http.ResponseWriter, err error) { Problem.WriteError(w, err) }
+
+// WriteError answers with err's status, headers and public side, and forbids
+// caching it. An err that is no [*Error] is an internal one: nothing of it is sent.
+func (d Dialect) WriteError(w http.ResponseWriter, err error) {
+	e := AsError(err)
+	status := e.Code.Status()
+	h := w.Header()
+	maps.Copy(h, e.Header)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Del("Content-Length")
+
+	var body any
+	switch d {
+	case Connect:
+		h.Set("Content-Type", "application/json")
+		body = connectError{Code: facts[e.Code].connect, Error: e.public()}
+	default:
+		h.Set("Content-Type", "application/problem+json")
+		body = problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.public(), Code: e.Code}
+	}
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(body) // the client may be gone: nothing to do about it
+}
+
+// problem is RFC 9457; type about:blank means that title is the status text.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Code   Code   `json:"code"`
+}
+
+type connectError struct {
+	Code    int    `json:"code"`
+	Error   string `json:"error"`
+	Payload any    `json:"payload"` // always null
+}
+
+// challenge makes the header of a 401 from the schemes a route accepts.
+func challenge(schemes []string) http.Header {
+	return http.Header{"Www-Authenticate": {strings.Join(schemes, ", ")}}
+}

@@ -1,0 +1,76 @@
+package keywright
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Hooks are a host's way to watch and steer. Every field may be nil, and every
+// function is called from many goroutines.
+type Hooks struct {
+	// Now is the clock that decides every expiry; nil: time.Now. Give the
+	// Store the same one.
+	Now func() time.Time
+
+	// Logger gets what an operator must look at; nil: slog.Default(). No
+	// secret is ever passed to it.
+	Logger *slog.Logger
+
+	// Audit is told of every refusal and, after its Commit, of every change.
+	// It is called on the request's goroutine and must not block.
+	Audit func(ctx context.Context, e Event)
+}
+
+// WithDefaults returns h with no field nil.
+func (h Hooks) WithDefaults() Hooks {
+	if h.Now == nil {
+		h.Now = time.Now
+	}
+	if h.Logger == nil {
+		h.Logger = slog.Default()
+	}
+	if h.Audit == nil {
+		h.Audit = func(context.Context, Event) {}
+	}
+	return h
+}
+
+// Refused tells Audit, and for trouble of our own also Logger, that a request
+// was answered with err.
+func (h Hooks) Refused(ctx context.Context, name string, err error) {
+	e := AsError(err)
+	if e.Code.Status() >= 500 {
+		h.Logger.LogAttrs(ctx, slog.LevelError, name, slog.Any("error", err))
+	}
+	h.Audit(ctx, Event{Time: h.Now(), Name: name, Remote: RemoteAddr(ctx), Detail: e.Error()})
+}
+
+// WithRemoteAddr returns ctx with the client's network address, for audit
+// events. A host whose middleware knows its proxies puts the address here;
+// otherwise that of the connection is used.
+func WithRemoteAddr(ctx context.Context, addr string) context.Context {
+	return context.WithValue(ctx, remoteKey, addr)
+}
+
+// WithRequestAddr returns r's context with the address of the connection,
+// unless one is there already.
+func WithRequestAddr(r *http.Request) context.Context {
+	ctx := r.Context()
+	if RemoteAddr(ctx) != "" {
+		return ctx
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return WithRemoteAddr(ctx, host)
+}
+
+// RemoteAddr returns the address in ctx, or "".
+func RemoteAddr(ctx context.Context) string {
+	addr, _ := ctx.Value(remoteKey).(string)
+	return addr
+}

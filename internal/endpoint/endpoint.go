@@ -1,0 +1,60 @@
+// Package endpoint makes http.Handlers of functions that know nothing of HTTP.
+package endpoint
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/keywright/keywright"
+)
+
+// A Spec says how one function meets HTTP.
+type Spec struct {
+	Name    string                  // of its audit events: Name + ".refused"
+	Method  string                  // the only one; others get 405
+	Auth    keywright.Authenticator // tells Hooks of its own refusals
+	Dialect keywright.Dialect
+	Hooks   keywright.Hooks // no field is nil
+}
+
+// New makes the handler: authenticate, decode, do, answer 200 with JSON or with
+// the error. A body that decode leaves unread is discarded or cut off by net/http.
+func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func(ctx context.Context, caller keywright.Principal, req Req) (Resp, error)) http.Handler {
+	authenticated := s.Dialect.Require(s.Auth)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := keywright.WithRequestAddr(r)
+		caller, _ := keywright.FromContext(ctx)
+		resp, err := call(ctx, caller, r, decode, do)
+		if err != nil {
+			s.Hooks.Refused(ctx, s.Name+".refused", err)
+			s.Dialect.WriteError(w, err)
+			return
+		}
+		writeJSON(w, resp)
+	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != s.Method {
+			s.Dialect.WriteError(w, &keywright.Error{Code: keywright.CodeMethodNotAllowed, Header: http.Header{"Allow": {s.Method}}})
+			return
+		}
+		authenticated.ServeHTTP(w, r)
+	})
+}
+
+func call[Req, Resp any](ctx context.Context, caller keywright.Principal, r *http.Request, decode func(*http.Request) (Req, error), do func(context.Context, keywright.Principal, Req) (Resp, error)) (Resp, error) {
+	req, err := decode(r)
+	if err != nil {
+		var none Resp
+		return none, err
+	}
+	return do(ctx, caller, req)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Pragma", "no-cache") // RFC 6749, section 5.1, for caches of HTTP/1.0
+	h.Set("X-Content-Type-Options", "nosniff")
+	json.NewEncoder(w).Encode(v) // the client may be gone: nothing to do about it
+}

@@ -1,0 +1,294 @@
+package keywright
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/keywright/keywright/internal/token"
+	"github.com/keywright/keywright/store"
+)
+
+// maxTries is how often a change is tried when others change the same record.
+const maxTries = 3
+
+// A MintedKey is a new key. Text is its only copy: show it once and drop it.
+type MintedKey struct {
+	ID   string   // public
+	Text string   // secret
+	Op   store.Op // makes the key exist; a part of the caller's one Commit
+}
+
+// String keeps the secret out of logs.
+func (m MintedKey) String() string { return "key " + m.ID }
+
+// GoString keeps the secret out of %#v.
+func (m MintedKey) GoString() string { return m.String() }
+
+// KeyInfo describes a key without its secret or its hash.
+type KeyInfo struct {
+	KeySpec
+	ID        string
+	Created   time.Time
+	Disabled  bool
+	Successor string    // id of the key it was rotated to; empty: none
+	Used      bool      // exact, where FirstUse is set; only from Check
+	LastUsed  time.Time // to the minute or so; zero: not that is known; not from Check
+}
+
+// Has reports whether kind is one of HostConfig.Kinds.
+func (k *Keys) Has(kind string) bool { return k.kinds[kind] != "" }
+
+// Mint makes a key that does not exist until its Op is committed: by
+// [Host.Commit], together with whatever else must be true at once. Where spec
+// names a Parent that exists already, add a [store.Check] of it.
+func (k *Keys) Mint(spec KeySpec) (MintedKey, error) {
+	return k.mint(spec, token.New(k.kinds[spec.Kind]))
+}
+
+// NewKeyID makes a random public id, for Derive.
+func NewKeyID() string { return token.NewID() }
+
+// Derive makes the text of a key that follows from id and at least 36 bytes of
+// secret entropy, so that it can be made again.
+func (k *Keys) Derive(kind, id string, entropy []byte) (text string, err error) {
+	switch {
+	case !k.Has(kind):
+		return "", fmt.Errorf("keywright: kind of key %q is not configured", kind)
+	case !token.ValidID(id) || len(entropy) < token.SecretEntropy:
+		return "", errors.New("keywright: derive key: want a key id and 36 bytes")
+	}
+	return token.FromEntropy(k.kinds[kind], id, entropy).Text, nil
+}
+
+// MintDerived is like Mint for the text that Derive has made for spec.Kind.
+func (k *Keys) MintDerived(spec KeySpec, text string) (MintedKey, error) {
+	key, err := token.Parse(text)
+	if err != nil || key.Prefix != k.kinds[spec.Kind] {
+		return MintedKey{}, errors.New("keywright: not the text of a key of this kind")
+	}
+	return k.mint(spec, key)
+}
+
+func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
+	now := k.host.Hooks.Now()
+	switch {
+	case !k.Has(spec.Kind):
+		return MintedKey{}, fmt.Errorf("keywright: kind of key %q is not configured", spec.Kind)
+	case spec.Subject == "":
+		return MintedKey{}, errors.New("keywright: a key needs a subject")
+	case !spec.Expires.IsZero() && !now.Before(spec.Expires):
+		return MintedKey{}, errors.New("keywright: a key that has expired already")
+	}
+	hash, err := k.hasher.Hash(key.Text)
+	if err != nil {
+		return MintedKey{}, fmt.Errorf("keywright: hash key: %w", err)
+	}
+	c := newCredential(spec, now)
+	c.Hash = hash
+	record, err := c.record(key.ID, 0)
+	return MintedKey{ID: key.ID, Text: key.Text, Op: store.Insert(record)}, err
+}
+
+// Issue makes a key on behalf of actor. Its Parent, if any, must exist.
+func (k *Keys) Issue(ctx context.Context, actor Principal, spec KeySpec) (MintedKey, error) {
+	m, err := k.Mint(spec)
+	if err != nil {
+		return MintedKey{}, err
+	}
+	ops := []store.Op{m.Op}
+	if spec.Parent != (store.Key{}) {
+		parent, err := k.host.Store.Get(ctx, spec.Parent)
+		switch {
+		case err != nil:
+			return MintedKey{}, Wrap(CodeUnavailable, err)
+		case !parent[0].Exists():
+			return MintedKey{}, Errorf(CodeConflict, "the parent of the key does not exist")
+		}
+		ops = append(ops, store.Check(parent[0]))
+	}
+	e := Event{Name: "key.issued", Actor: actor.Credential, Target: m.ID, Attrs: map[string]string{"kind": spec.Kind, "subject": spec.Subject}}
+	switch err := k.host.Commit(ctx, e, ops...); {
+	case errors.Is(err, store.ErrConflict):
+		return MintedKey{}, Errorf(CodeConflict, "the parent of the key has changed")
+	case err != nil:
+		return MintedKey{}, Wrap(CodeUnavailable, err)
+	}
+	return m, nil
+}
+
+// Lookup describes the key with the given public id. An unknown or expired one
+// is an [*Error] of CodeNotFound.
+func (k *Keys) Lookup(ctx context.Context, id string) (KeyInfo, error) {
+	if !token.ValidID(id) {
+		return KeyInfo{}, &Error{Code: CodeNotFound}
+	}
+	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id}, store.Key{Kind: KindKeyLast, ID: id})
+	switch {
+	case err != nil:
+		return KeyInfo{}, Wrap(CodeUnavailable, err)
+	case !records[0].Exists():
+		return KeyInfo{}, &Error{Code: CodeNotFound}
+	}
+	return describe(records[0], records[1])
+}
+
+// List describes up to limit live keys (0: all) whose ids follow after, in the
+// order of their ids, which are random.
+func (k *Keys) List(ctx context.Context, after string, limit int) iter.Seq2[KeyInfo, error] {
+	return func(yield func(KeyInfo, error) bool) {
+		for r, err := range k.host.Store.List(ctx, store.Query{Kind: KindKey, After: after, Limit: limit}) {
+			var info KeyInfo
+			if err == nil {
+				info, err = k.describe(ctx, r)
+			}
+			if !yield(info, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (k *Keys) describe(ctx context.Context, r store.Record) (KeyInfo, error) {
+	last, err := k.host.Store.Get(ctx, store.Key{Kind: KindKeyLast, ID: r.ID})
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	return describe(r, last[0])
+}
+
+func describe(r, last store.Record) (KeyInfo, error) {
+	c, err := decodeCredential(r)
+	if err != nil {
+		return KeyInfo{}, Wrap(CodeInternal, err)
+	}
+	info := c.info()
+	if last.Exists() {
+		var use lastUse
+		if err := json.Unmarshal(last.Data, &use); err != nil {
+			return KeyInfo{}, Wrap(CodeInternal, fmt.Errorf("keywright: last use of key %s: %w", r.ID, err))
+		}
+		info.LastUsed = use.At
+	}
+	return info, nil
+}
+
+// A Rotation says how one key takes over from another.
+type Rotation struct {
+	Overlap time.Duration // how long the old key still works, never beyond its own expiry; 0: not at all
+	Expires time.Time     // of the new key; zero: that of the old one
+}
+
+// Rotate issues a key that stands for the same as the one with the given id,
+// which stops working after the overlap. A key is rotated once: then its
+// successor is. A disabled key is not rotated.
+func (k *Keys) Rotate(ctx context.Context, actor Principal, id string, r Rotation) (MintedKey, error) {
+	if r.Overlap < 0 {
+		return MintedKey{}, Errorf(CodeInvalidRequest, "a negative overlap")
+	}
+	var m MintedKey
+	err := k.change(ctx, id, func(c *known) (Event, []store.Op, error) {
+		switch {
+		case c.Successor != "":
+			return Event{}, nil, Errorf(CodeConflict, "the key has been rotated already")
+		case c.Disabled:
+			return Event{}, nil, Errorf(CodeConflict, "the key is disabled")
+		}
+		spec := c.spec()
+		spec.FirstUse = false
+		if !r.Expires.IsZero() {
+			spec.Expires = r.Expires
+		}
+		var err error
+		if m, err = k.Mint(spec); err != nil {
+			return Event{}, nil, &Error{Code: CodeInvalidRequest, Detail: "the new key would not be valid", Err: err}
+		}
+		old, err := c.retire(m.ID, r.Overlap, k.host.Hooks.Now())
+		return Event{Name: "key.rotated", Actor: actor.Credential, Target: id, Attrs: map[string]string{"successor": m.ID}}, []store.Op{m.Op, old}, err
+	})
+	if err != nil {
+		return MintedKey{}, err
+	}
+	return m, nil
+}
+
+// retire makes the op that ends c after the overlap.
+func (c *known) retire(successor string, overlap time.Duration, now time.Time) (store.Op, error) {
+	if overlap == 0 {
+		return store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version}), nil
+	}
+	next := c.credential
+	next.Successor = successor
+	if end := now.Add(overlap); next.Expires.IsZero() || end.Before(next.Expires) {
+		next.Expires = end
+	}
+	record, err := next.record(c.id, c.version)
+	return store.Replace(record), err
+}
+
+// Disable refuses the key from the next request on, in every process. It can
+// be enabled again.
+func (k *Keys) Disable(ctx context.Context, actor Principal, id string) error {
+	return k.setDisabled(ctx, Event{Name: "key.disabled", Actor: actor.Credential, Target: id}, true)
+}
+
+// Enable undoes Disable.
+func (k *Keys) Enable(ctx context.Context, actor Principal, id string) error {
+	return k.setDisabled(ctx, Event{Name: "key.enabled", Actor: actor.Credential, Target: id}, false)
+}
+
+func (k *Keys) setDisabled(ctx context.Context, e Event, disabled bool) error {
+	return k.change(ctx, e.Target, func(c *known) (Event, []store.Op, error) {
+		if c.Disabled == disabled {
+			return Event{}, nil, nil
+		}
+		next := c.credential
+		next.Disabled = disabled
+		record, err := next.record(c.id, c.version)
+		return e, []store.Op{store.Replace(record)}, err
+	})
+}
+
+// Delete ends the key for good, from the next request on, in every process.
+func (k *Keys) Delete(ctx context.Context, actor Principal, id string) error {
+	return k.change(ctx, id, func(c *known) (Event, []store.Op, error) {
+		e := Event{Name: "key.deleted", Actor: actor.Credential, Target: id}
+		return e, []store.Op{store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version})}, nil
+	})
+}
+
+// change reads the key, asks edit for the ops, commits them, and begins again
+// when another change came in between. No ops means nothing to do.
+func (k *Keys) change(ctx context.Context, id string, edit func(*known) (Event, []store.Op, error)) error {
+	if !token.ValidID(id) {
+		return &Error{Code: CodeNotFound}
+	}
+	var err error
+	for range maxTries {
+		var records []store.Record
+		if records, err = k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id}); err != nil {
+			break
+		}
+		if !records[0].Exists() {
+			return &Error{Code: CodeNotFound}
+		}
+		c, err2 := decodeCredential(records[0])
+		if err2 != nil {
+			return Wrap(CodeInternal, err2)
+		}
+		e, ops, err2 := edit(c)
+		if err2 != nil || len(ops) == 0 {
+			return err2
+		}
+		if err = k.host.Commit(ctx, e, ops...); !errors.Is(err, store.ErrConflict) {
+			break
+		}
+	}
+	if err != nil {
+		return Wrap(CodeUnavailable, err)
+	}
+	return nil
+}
