@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/bootstrap"
+)
+
+type config struct {
+	Bootstrap bootstrapConfig `json:"bootstrap"`
+}
+
+type bootstrapConfig struct {
+	Disabled       bool     `json:"disabled"`
+	Redelivery     duration `json:"redelivery"`       // the same token gets the same unused key for so long
+	KeyTTL         duration `json:"key_ttl"`          // 0s: the admin key does not expire
+	MaxLifetime    duration `json:"max_lifetime"`     // of tokens; 0s: 15m
+	PublicKeyFiles []string `json:"public_key_files"` // PEM, beside or in place of the secret
+	KeyFile        string   `json:"key_file"`         // publish the first key here at start-up
+}
+
+// duration is written like "15m".
+type duration time.Duration
+
+func (d *duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = duration(v)
+	return err
+}
+
+func readConfig(path string) (config, error) {
+	var c config
+	if path == "" {
+		return c, nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("-config: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return c, fmt.Errorf("-config %s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c bootstrapConfig) publicKeys() ([]crypto.PublicKey, error) {
+	var keys []crypto.PublicKey
+	for _, path := range c.PublicKeyFiles {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("public_key_files: %w", err)
+		}
+		block, _ := pem.Decode(b)
+		if block == nil {
+			return nil, fmt.Errorf("public_key_files: %s is not PEM", path)
+		}
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("public_key_files: %s: %w", path, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// provision publishes the first key to a file, or revokes it when that is no
+// longer configured.
+func provision(ctx context.Context, host keywright.Host, cfg bootstrapConfig, key bootstrap.AdminKey) error {
+	c := bootstrap.ProvisionConfig{Host: host, Key: key, Disabled: cfg.KeyFile == ""}
+	if cfg.KeyFile != "" {
+		c.Sink = bootstrap.FileSink{Path: cfg.KeyFile}
+	}
+	outcome, err := bootstrap.Provision(ctx, c)
+	if err == nil && outcome != bootstrap.Off {
+		slog.Info("first key at start-up", "outcome", string(outcome), "file", cfg.KeyFile)
+	}
+	return err
+}
+
+// files stand beside the database.
+type files struct {
+	secret, reset string
+}
+
+func besides(db string) files {
+	if isPostgres(db) {
+		db = "keywright"
+	}
+	return files{secret: db + ".secret", reset: db + ".reset"}
+}
+
+// bootstrapSecret takes the secret from the environment, else from the file
+// that an earlier start has made, else makes one unless settled.
+func (f files) bootstrapSecret(settled bool) (string, error) {
+	if s, ok := bootstrap.SecretFromEnv(); ok {
+		return s, nil
+	}
+	s, err := bootstrap.SecretFromFile(f.secret)
+	switch {
+	case !errors.Is(err, os.ErrNotExist):
+		return s, err
+	case settled:
+		return "", nil
+	}
+	if err := f.writeSecret(bootstrap.NewSecret()); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", err
+	}
+	return bootstrap.SecretFromFile(f.secret) // another process may have been first
+}
+
+// writeSecret makes the file appear whole, unless there is one.
+func (f files) writeSecret(s string) error {
+	tmp, err := os.CreateTemp(filepath.Dir(f.secret), filepath.Base(f.secret)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString(s + "\n")
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Link(tmp.Name(), f.secret)
+}
+
+// printCommand shows the operator how to go on. It goes to standard output,
+// not to the log.
+func printCommand(server fmt.Stringer, c bootstrap.Config) error {
+	token, err := bootstrap.Client{Secret: c.Secret, Expect: c.Expect}.Token(time.Now())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("This server has no admin key yet. Within 15 minutes, run:\n\n  curl -X POST -H 'Authorization: Connect-Bootstrap %s' %s%s\n\n", token, server, bootstrap.Path)
+	return nil
+}

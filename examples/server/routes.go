@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/bootstrap"
+)
+
+func routes(host keywright.Host, boot *bootstrap.Handler) http.Handler {
+	mux := http.NewServeMux()
+	boot.Register(mux, "")
+	key := host.Keys.Of(host.Keys.Kinds()...)
+	mux.Handle("GET /whoami", keywright.Require(key)(http.HandlerFunc(whoami)))
+	mux.Handle("GET /__api__/v1/user", keywright.Connect.Require(key)(http.HandlerFunc(connectUser)))
+	mux.HandleFunc("GET /__api__/server_settings", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, map[string]string{"version": "2026.06.0", "hostname": host.URL.Hostname()})
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := bootstrap.ReadStatus(r.Context(), host); err != nil {
+			keywright.WriteError(w, err)
+			return
+		}
+		writeJSON(w, map[string]string{"status": "ok"})
+	})
+	return mux
+}
+
+func whoami(w http.ResponseWriter, r *http.Request) {
+	p, _ := keywright.FromContext(r.Context())
+	writeJSON(w, struct {
+		Method     keywright.Method  `json:"method"`
+		Issuer     string            `json:"issuer"`
+		Subject    string            `json:"subject"`
+		Scopes     []string          `json:"scopes"`
+		Credential string            `json:"credential"`
+		Expires    time.Time         `json:"expires,omitzero"`
+		Attrs      map[string]string `json:"attrs"`
+	}{p.Method, p.Issuer, p.Subject, p.Scopes, p.Credential, p.Expires, p.Attrs})
+}
+
+// connectUser answers as Posit Connect's clients want it: a user behind the key.
+func connectUser(w http.ResponseWriter, r *http.Request) {
+	p, _ := keywright.FromContext(r.Context())
+	role := "viewer"
+	if p.HasScope("admin") {
+		role = "administrator"
+	}
+	writeJSON(w, map[string]string{"guid": p.Credential, "username": p.Subject, "user_role": role})
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	json.NewEncoder(w).Encode(v)
+}
+
+// logRequests writes one line for each request: its path, never its query or
+// headers, where secrets travel.
+func logRequests(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start, rec := time.Now(), &recorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(rec, r)
+		slog.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "remote", r.RemoteAddr, "took", time.Since(start))
+	})
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach what is behind.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
