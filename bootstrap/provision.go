@@ -12,14 +12,14 @@ import (
 // same names.
 type ProvisionConfig struct {
 	Host    keywright.Host
-	Sink    Sink // required
+	Sink    Sink // required, unless Disabled
 	Key     AdminKey
 	Admin   func(ctx context.Context) (subject string, err error)
 	Claimed func(ctx context.Context) (bool, error)
 
 	// Disabled revokes what an earlier start has provisioned, on whichever
-	// replica, and removes it from Sink where that is the one. So turning the
-	// feature off is enough.
+	// replica, and removes it from Sink where that is the one. A host that has
+	// this feature calls Provision at every start, with Disabled while it is off.
 	Disabled bool
 }
 
@@ -53,7 +53,7 @@ func Provision(ctx context.Context, c ProvisionConfig) (Outcome, error) {
 	if err != nil {
 		return "", err
 	}
-	if c.Sink == nil {
+	if c.Sink == nil && !c.Disabled {
 		return "", errors.New("bootstrap: ProvisionConfig.Sink is required")
 	}
 	p := provisioner{first: f, sink: c.Sink, off: c.Disabled}
@@ -79,7 +79,7 @@ func (p provisioner) run(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return "", err
 	}
-	ours := c.held() && c.Sink == p.sink.Name()
+	ours := c.held() && p.sink != nil && c.Sink == p.sink.Name()
 	switch {
 	case p.off:
 		return p.revoke(ctx, c, ours)
@@ -168,7 +168,7 @@ func (p provisioner) revoke(ctx context.Context, c claim, ours bool) (Outcome, e
 	if c.held() && c.Sink != "" && c.Key != "" {
 		next := c
 		next.Key, next.At = "", p.host.Hooks.Now()
-		e := keywright.Event{Name: "bootstrap.unprovisioned", Actor: p.sink.Name(), Target: c.Key}
+		e := keywright.Event{Name: "bootstrap.unprovisioned", Actor: c.Sink, Target: c.Key}
 		if err := p.commit(ctx, c, next, e); err != nil {
 			return "", err
 		}
