@@ -1,0 +1,139 @@
+package jose
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/asn1"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/keywright/keywright/internal/strictjson"
+)
+
+// A Header is what a signer may choose of a token's header.
+type Header struct {
+	Algorithm string // empty: the key's, "EdDSA" for Ed25519; "Ed25519" is the other choice there
+	KeyID     string // empty: none
+	Type      string // empty: "JWT"
+}
+
+// wireHeader is a struct so that no caller can add a member.
+type wireHeader struct {
+	Algorithm string `json:"alg"`
+	Type      string `json:"typ"`
+	KeyID     string `json:"kid,omitempty"`
+}
+
+// SignHS256 makes a token of claims, which must encode as a JSON object, with
+// a secret of at least [MinSecret] bytes.
+func SignHS256(secret []byte, claims any) (string, error) {
+	if len(secret) < MinSecret {
+		return "", fmt.Errorf("jose: secret of %d bytes, at least %d", len(secret), MinSecret)
+	}
+	input, err := signingInput(wireHeader{Algorithm: string(algHS256), Type: "JWT"}, claims)
+	if err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(input)
+	return compact(input, mac.Sum(nil))
+}
+
+// Sign makes a token of claims, which must encode as a JSON object. The
+// signer's public key must be one that [PublicKey] accepts.
+func Sign(signer crypto.Signer, h Header, claims any) (string, error) {
+	if signer == nil {
+		return "", errors.New("jose: no signer")
+	}
+	key, err := PublicKey(signer.Public())
+	if err != nil {
+		return "", err
+	}
+	wire := wireHeader{Algorithm: string(key.alg), Type: "JWT", KeyID: h.KeyID}
+	if h.Algorithm != "" {
+		if alg, err := algorithmNamed(h.Algorithm); err != nil || alg != key.alg {
+			return "", fmt.Errorf("jose: %w: a %s key cannot sign as that", ErrUnsupportedAlgorithm, key.alg)
+		}
+		wire.Algorithm = h.Algorithm
+	}
+	if h.Type != "" {
+		wire.Type = h.Type
+	}
+	input, err := signingInput(wire, claims)
+	if err != nil {
+		return "", err
+	}
+	signature, err := sign(signer, key, input)
+	if err != nil {
+		return "", fmt.Errorf("jose: sign: %w", err)
+	}
+	if len(signature) != key.size {
+		return "", fmt.Errorf("jose: the signer's result has %d bytes, want %d", len(signature), key.size)
+	}
+	return compact(input, signature)
+}
+
+// sign returns the signature in the form of RFC 7518.
+func sign(signer crypto.Signer, key Key, input []byte) ([]byte, error) {
+	if key.alg == algEdDSA {
+		return signer.Sign(rand.Reader, input, crypto.Hash(0))
+	}
+	digest := sha256.Sum256(input)
+	signature, err := signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+	if err != nil || key.alg != algES256 {
+		return signature, err
+	}
+	return fixedWidth(signature)
+}
+
+// fixedWidth turns the ASN.1 form of an ES256 signature into r and s, 32 bytes each.
+func fixedWidth(der []byte) ([]byte, error) {
+	var sig struct{ R, S *big.Int }
+	_, err := asn1.Unmarshal(der, &sig)
+	if err != nil || !isScalar(sig.R) || !isScalar(sig.S) {
+		return nil, errors.New("the signer's result is not an ECDSA signature")
+	}
+	// Unmarshal passes over what else the text may hold.
+	if again, err := asn1.Marshal(sig); err != nil || !bytes.Equal(again, der) {
+		return nil, errors.New("the signer's result is not DER")
+	}
+	out := make([]byte, 64)
+	sig.R.FillBytes(out[:32])
+	sig.S.FillBytes(out[32:])
+	return out, nil
+}
+
+func isScalar(n *big.Int) bool { return n.Sign() > 0 && n.BitLen() <= 256 }
+
+// signingInput refuses what [Parse] and [Token.Verify] would not read.
+func signingInput(h wireHeader, claims any) ([]byte, error) {
+	head, err := json.Marshal(h)
+	if err != nil {
+		return nil, fmt.Errorf("jose: header: %w", err)
+	}
+	if _, err := parseHeader(head); err != nil {
+		return nil, fmt.Errorf("jose: header: %w", err)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return nil, fmt.Errorf("jose: claims: %w", err)
+	}
+	if _, err := strictjson.Object(payload); err != nil {
+		return nil, fmt.Errorf("jose: claims: %w", err)
+	}
+	input := encoding.AppendEncode(nil, head)
+	return encoding.AppendEncode(append(input, '.'), payload), nil
+}
+
+func compact(input, signature []byte) (string, error) {
+	token := encoding.AppendEncode(append(input, '.'), signature)
+	if len(token) > MaxToken {
+		return "", errTooLong
+	}
+	return string(token), nil
+}
