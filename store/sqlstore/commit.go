@@ -72,7 +72,7 @@ func plan(ops []store.Op) [][]numbered {
 	return steps
 }
 
-// rank is 0 for a record and 1 for a counter.
+// rank puts counters last: they are what most Commits wait for each other at.
 func rank(op store.Op) int {
 	if op.Action == store.ActionTake {
 		return 1

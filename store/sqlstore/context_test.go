@@ -102,6 +102,38 @@ func TestSTO08StalledDatabase(t *testing.T) {
 	})
 }
 
+// A Commit that is given up half way has a known outcome: nothing.
+func TestSTO08CancelledWithinACommit(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		ctx, cancel := context.WithCancel(context.Background())
+		db := d.connect(t)
+		s := d.openOn(t, db, func() time.Time {
+			cancel() // the clock is read after BEGIN
+			return time.Now()
+		})
+		insert := func(id string) store.Op { return store.Insert(store.Record{Kind: "stalled", ID: id}) }
+		if err := s.Commit(ctx, insert("new"), insert("newer")); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		untouched(t, s, db)
+	})
+}
+
+// A connection that died in the pool is no failure of the next Commit.
+func TestDeadConnectionIsReplaced(t *testing.T) {
+	d := newPostgres(t)
+	s := d.open(t, nil)
+	db := d.connect(t)
+	for i := range 5 {
+		id := store.ID("k", string(rune('a'+i)))
+		if _, err := db.Exec(`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, s, store.Insert(store.Record{Kind: "k", ID: id}), store.Take("n", 1, 9, time.Time{}))
+	}
+}
+
 // untouched checks that nothing of calls was written and that no connection
 // is in use any more.
 func untouched(t *testing.T, s *sqlstore.Store, db *sql.DB) {

@@ -213,4 +213,3 @@ func TestRestartKeepsEverything(t *testing.T) {
 		}
 	})
 }
-

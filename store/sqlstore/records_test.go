@@ -230,4 +230,3 @@ func TestCounterDoesNotOverflow(t *testing.T) {
 		}
 	})
 }
-

@@ -27,8 +27,8 @@ func (s *Store) retry(ctx context.Context, try func() error) error {
 	for {
 		err := try()
 		switch {
-		case err == nil || ctx.Err() != nil:
-			return err
+		case err == nil:
+			return nil
 		case isBusy(err) || isConflict(err):
 		case errors.As(err, new(*beginError)) && reconnects < maxReconnects:
 			reconnects++
