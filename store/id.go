@@ -14,7 +14,7 @@ const maxPart = 200
 // different lists of parts never give the same ID, whatever a stranger put
 // into them. Parts are separated by "/"; a "/", "%", control character or
 // byte that is not UTF-8 within a part is written %XX, and a part longer than
-// 200 bytes after that is replaced by "~" and its SHA-256. Up to four parts
+// 200 bytes after that is replaced by "~" and its SHA-256. Up to five parts
 // always fit into MaxID.
 //
 // The IDs that begin with the same parts share the prefix ID(parts...) + "/".

@@ -81,8 +81,7 @@ func (x *index) insert(e *entry) {
 	}
 }
 
-// remove deletes an entry that is there. What is left of a block joins the
-// next one when both fit into half a block, so blocks do not crumble.
+// remove deletes an entry that is there.
 func (x *index) remove(e *entry) {
 	p := x.find(e.id)
 	block := slices.Delete(x.blocks[p.block], p.at, p.at+1)
@@ -91,9 +90,16 @@ func (x *index) remove(e *entry) {
 		x.blocks = slices.Delete(x.blocks, p.block, p.block+1)
 		return
 	}
-	if p.block+1 == len(x.blocks) || len(block)+len(x.blocks[p.block+1]) > blockSize/2 {
+	x.join(p.block)
+	x.join(p.block - 1)
+}
+
+// join makes one block of block i and the next if both fit into half a block,
+// so that deletions do not leave crumbs.
+func (x *index) join(i int) {
+	if i < 0 || i+1 >= len(x.blocks) || len(x.blocks[i])+len(x.blocks[i+1]) > blockSize/2 {
 		return
 	}
-	x.blocks[p.block] = append(block, x.blocks[p.block+1]...)
-	x.blocks = slices.Delete(x.blocks, p.block+1, p.block+2)
+	x.blocks[i] = append(x.blocks[i], x.blocks[i+1]...)
+	x.blocks = slices.Delete(x.blocks, i+1, i+2)
 }

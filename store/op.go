@@ -76,7 +76,7 @@ func Delete(r Record) Op { return Op{Action: ActionDelete, Record: r} }
 func Check(r Record) Op { return Op{Action: ActionCheck, Record: r} }
 
 // Take adds n to a counter as [Store.Add] does, and fails with [ErrLimit]
-// when the sum would pass max.
+// when the sum would pass max, even if n is zero or negative.
 func Take(counter string, n, max int64, until time.Time) Op {
 	return Op{Action: ActionTake, Counter: Counter{Name: counter, N: n, Max: max, Until: until}}
 }
@@ -117,10 +117,11 @@ func clip(s string) string {
 // Validate checks ops as every implementation's Commit must before it touches
 // anything: known actions, keys and data within the limits, representable
 // times, a Version where one is needed, and no two ops on one record or
-// counter. The error is an [*OpError] wrapping [ErrInvalid].
+// counter. The error is an [*OpError] wrapping [ErrInvalid], or ErrInvalid
+// about no op in particular when there are too many.
 func Validate(ops ...Op) error {
 	if len(ops) > MaxOps {
-		return fmt.Errorf("store: %w: %d ops in one Commit, at most %d", ErrInvalid, len(ops), MaxOps)
+		return fmt.Errorf("%w: %d ops in one Commit, at most %d", ErrInvalid, len(ops), MaxOps)
 	}
 	for i, op := range ops {
 		err := op.validate()
@@ -167,7 +168,7 @@ func (o Op) validate() error {
 // ValidateKeys checks the arguments of a Get. The error wraps [ErrInvalid].
 func ValidateKeys(keys ...Key) error {
 	if len(keys) > MaxOps {
-		return fmt.Errorf("store: %w: %d keys in one Get, at most %d", ErrInvalid, len(keys), MaxOps)
+		return fmt.Errorf("%w: %d keys in one Get, at most %d", ErrInvalid, len(keys), MaxOps)
 	}
 	for _, k := range keys {
 		if err := validateName("kind", k.Kind, MaxKind); err != nil {
@@ -185,11 +186,13 @@ func ValidateQuery(q Query) error {
 	if err := validateName("kind", q.Kind, MaxKind); err != nil {
 		return err
 	}
-	for name, part := range map[string]string{"prefix": q.Prefix, "after": q.After} {
-		if part == "" {
-			continue
+	if q.Prefix != "" {
+		if err := validateName("prefix", q.Prefix, MaxID); err != nil {
+			return err
 		}
-		if err := validateName(name, part, MaxID); err != nil {
+	}
+	if q.After != "" {
+		if err := validateName("after", q.After, MaxID); err != nil {
 			return err
 		}
 	}

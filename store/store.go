@@ -49,12 +49,14 @@ type Record struct {
 	Version int64
 
 	// Expires is when the record stops existing: from that instant on it
-	// reads as absent and may be inserted over. Zero means never.
-	// Nanoseconds are kept; the year must lie between 1970 and 2262.
+	// reads as absent and may be inserted over. Zero means never. It may have
+	// passed already. Nanoseconds are kept and the zone is not: a store returns
+	// UTC. The year must lie between 1970 and 2262.
 	Expires time.Time
 
-	// Data is the owner's; the store never looks inside. A caller must not
-	// modify the Data of a record that a store returned.
+	// Data is the owner's; the store never looks inside, and does not tell nil
+	// from empty. Commit copies it. A caller must not modify the Data of a
+	// record that a store returned.
 	Data []byte
 }
 
@@ -81,7 +83,8 @@ type Query struct {
 // the store is in trouble: the caller must refuse, never assume absence.
 type Store interface {
 	// Get returns the records with the given keys, in that order, in one
-	// round trip. An absent or expired record has Version 0 and only its key.
+	// round trip and as they stood together at one moment. An absent or expired
+	// record has Version 0 and only its key. A key may be given twice.
 	Get(ctx context.Context, keys ...Key) ([]Record, error)
 
 	// List returns the records that q selects, ordered by the bytes of their
@@ -89,7 +92,7 @@ type Store interface {
 	// runs, which may therefore call the store. A record that stands from the
 	// first step to the last is yielded exactly once; one that comes or goes
 	// meanwhile may or may not be. After an error, which comes with a zero
-	// Record, the sequence ends.
+	// Record, the sequence ends. It can be ranged over again, from the start.
 	List(ctx context.Context, q Query) iter.Seq2[Record, error]
 
 	// Commit applies all of ops or none of them, as one step that no other
@@ -103,8 +106,9 @@ type Store interface {
 	Commit(ctx context.Context, ops ...Op) error
 
 	// Add adds n, which may be negative, to a counter and returns the sum. An
-	// absent counter counts as zero, and a sum below zero becomes zero. The
-	// counter is created, or begun again after its time has passed, to last
+	// absent counter counts as zero, and a sum below zero becomes zero; one
+	// that comes near the end of an int64 stays there. The counter is created,
+	// or begun again from zero once its time has come, to last
 	// until the given time (zero: for ever); a live one keeps its own. With
 	// n = 0 Add only reads. Counters and records do not share names.
 	Add(ctx context.Context, counter string, n int64, until time.Time) (int64, error)
