@@ -59,12 +59,15 @@ type Config struct {
 
 	// Claimed reports whether the host has administrators already, for
 	// servers that are older than their use of this package. While it does,
-	// the endpoint is closed. Nil: only the claim counts.
+	// an installation without a claim is closed. It must not count the user
+	// that Admin makes, and is not asked after a reset. Nil: only the claim
+	// counts.
 	Claimed func(ctx context.Context) (bool, error)
 
 	// Redelivery is how long after the claim the same token obtains the same
 	// key again, as long as that key is unused; 0: never. Whoever has the
-	// token can then fetch the key as well, up to its first use.
+	// token can then fetch the key as well, up to its first use. Without a
+	// Secret, so can until then whoever has the token and reads the store.
 	Redelivery time.Duration
 
 	// Disabled answers 404 to everything, as if the endpoint were not there.

@@ -308,6 +308,7 @@ func TestConfig(t *testing.T) {
 		{"no host", func(c *bootstrap.Config) { c.Host = keywright.Host{} }, "Host is required"},
 		{"unknown kind", func(c *bootstrap.Config) { c.Key.Kind = "robot" }, `"robot"`},
 		{"no scopes", func(c *bootstrap.Config) { c.Key.Scopes = nil }, "Scopes"},
+		{"TTL beyond what a store can hold", func(c *bootstrap.Config) { c.Key.TTL = 250 * 365 * 24 * time.Hour }, "TTL"},
 		{"negative TTL", func(c *bootstrap.Config) { c.Key.TTL = -1 }, "TTL"},
 		{"negative window", func(c *bootstrap.Config) { c.Redelivery = -1 }, "Redelivery"},
 		{"negative lifetime", func(c *bootstrap.Config) { c.Expect.MaxLifetime = -1 }, "MaxLifetime"},

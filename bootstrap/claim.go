@@ -23,13 +23,15 @@ var claimKey = store.Key{Kind: KindClaim, ID: "claim"}
 // A claim says that the installation has had its first admin key. It outlives
 // that key, so that deleting the key does not open the server again.
 type claim struct {
-	Generation int64     `json:"generation"`       // counts the claims of this store
-	Open       bool      `json:"open,omitempty"`   // reset: the next good token claims again
-	At         time.Time `json:"at"`               // of the claim or the reset
-	Key        string    `json:"key,omitempty"`    // public id of the key; empty: revoked
-	Expires    time.Time `json:"expires,omitzero"` // of the key
-	Salt       []byte    `json:"salt,omitempty"`   // for redelivery
-	Sink       string    `json:"sink,omitempty"`   // where start-up provisioning published the key
+	Generation int64     `json:"generation"`          // counts the claims of this store
+	Open       bool      `json:"open,omitempty"`      // reset: the next good token claims again
+	At         time.Time `json:"at"`                  // of the claim or the reset
+	Key        string    `json:"key,omitempty"`       // public id of the key; empty: revoked
+	Expires    time.Time `json:"expires,omitzero"`    // of the key
+	Salt       []byte    `json:"salt,omitempty"`      // for redelivery, while that is possible
+	Sink       string    `json:"sink,omitempty"`      // where start-up provisioning publishes the key
+	Published  bool      `json:"published,omitempty"` // it has done so
+	Ended      bool      `json:"ended,omitempty"`     // a start has found the key deleted or disabled
 
 	version int64 // of the record; 0: there is none
 }
@@ -55,6 +57,11 @@ func decodeClaim(r store.Record) (claim, error) {
 
 // held reports whether the endpoint is closed.
 func (c claim) held() bool { return c.version != 0 && !c.Open }
+
+// unchanged is the op that nobody has written the claim since it was read.
+func (c claim) unchanged() store.Op {
+	return store.Check(store.Record{Kind: claimKey.Kind, ID: claimKey.ID, Version: c.version})
+}
 
 // op writes c where it was read: nobody may have come in between.
 func (c claim) op() (store.Op, error) {

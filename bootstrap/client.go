@@ -71,13 +71,17 @@ func (c Client) Token(now time.Time) (string, error) {
 	return jose.SignHS256(secret, claims)
 }
 
-// maxAttempts is how often one token is sent while no answer comes back.
-const maxAttempts = 3
+// A token is sent up to maxAttempts times, with a pause that grows from firstPause.
+const (
+	maxAttempts = 3
+	firstPause  = 500 * time.Millisecond
+)
 
 // Bootstrap makes a token and turns it into the first admin key. It is the only
 // time that the key is shown.
 //
-// When no answer comes back it sends the same token again, which a server with
+// When no answer comes back, or one that says nothing of what was done (5xx),
+// it sends the same token again, twice at most, which a server with
 // redelivery answers with the same key. Errors wrap ErrUnauthorized,
 // ErrClaimed, ErrNotFound, a [*StatusError] or what went wrong on the way.
 func (c Client) Bootstrap(ctx context.Context) (key string, err error) {
@@ -89,19 +93,29 @@ func (c Client) Bootstrap(ctx context.Context) (key string, err error) {
 	if err != nil {
 		return "", err
 	}
+	target := base.JoinPath(Path).String()
+	key, answered, err := c.post(ctx, target, token)
 	var lost error
-	for range maxAttempts {
-		var answered bool
-		key, answered, err = c.post(ctx, base.JoinPath(Path).String(), token)
-		if answered || ctx.Err() != nil {
-			break
-		}
+	for n := 1; !answered && n < maxAttempts && wait(ctx, time.Duration(n)*firstPause); n++ {
 		lost = err
+		key, answered, err = c.post(ctx, target, token)
 	}
 	if lost != nil && errors.Is(err, ErrClaimed) {
-		return "", fmt.Errorf("%w; an earlier try got no answer (%w), so the key may have been made and lost: the operator must reset", err, lost)
+		return "", fmt.Errorf("%w; an earlier try brought no answer (%w), so the key may have been made and lost: the operator must reset", err, lost)
 	}
 	return key, err
+}
+
+// wait reports whether ctx lasted for d.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // post sends the token once. answered is false when nothing is known of what
@@ -125,7 +139,7 @@ func (c Client) post(ctx context.Context, target, token string) (key string, ans
 	case res.StatusCode == http.StatusNotFound:
 		return "", true, ErrNotFound
 	case res.StatusCode < 200 || res.StatusCode > 299:
-		return "", true, &StatusError{res.StatusCode}
+		return "", res.StatusCode < 500, &StatusError{res.StatusCode}
 	}
 	key, err = readKey(res)
 	return key, err == nil, err

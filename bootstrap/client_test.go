@@ -62,11 +62,15 @@ func answerWith(status int, contentType, body string) http.HandlerFunc {
 	}
 }
 
+func hasStatus(err error, status int) bool {
+	e, ok := errors.AsType[*bootstrap.StatusError](err)
+	return ok && e.Status == status
+}
+
 func hangUp(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 
 func TestClientAnswers(t *testing.T) {
 	good := answerWith(200, "application/json; charset=utf-8", `{"api_key":"k"}`)
-	var other *bootstrap.StatusError
 	tests := []struct {
 		name    string
 		answers []http.HandlerFunc
@@ -76,10 +80,15 @@ func TestClientAnswers(t *testing.T) {
 		{"200", []http.HandlerFunc{good}, "k", func(err error) bool { return err == nil }},
 		{"201", []http.HandlerFunc{answerWith(201, "application/json", `{"api_key":"k"}`)}, "k", func(err error) bool { return err == nil }},
 		{"404", []http.HandlerFunc{answerWith(404, "text/plain", "")}, "", func(err error) bool { return errors.Is(err, bootstrap.ErrNotFound) }},
-		{"500 with a key", []http.HandlerFunc{answerWith(500, "application/json", `{"api_key":"k"}`)}, "", func(err error) bool { return errors.As(err, &other) && other.Status == 500 }},
+		{"500 with a key", []http.HandlerFunc{answerWith(500, "application/json", `{"api_key":"k"}`)}, "", func(err error) bool { return hasStatus(err, 500) }},
+		{"429 is not repeated", []http.HandlerFunc{answerWith(429, "", ""), good}, "", func(err error) bool { return hasStatus(err, 429) }},
+		{"503 is repeated", []http.HandlerFunc{answerWith(503, "", ""), good}, "k", func(err error) bool { return err == nil }},
+		{"503, then claimed", []http.HandlerFunc{answerWith(503, "", ""), answerWith(403, "", "")}, "", func(err error) bool {
+			return errors.Is(err, bootstrap.ErrClaimed) && strings.Contains(err.Error(), "lost")
+		}},
 		{"a redirect is not followed", []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
-		}, good}, "", func(err error) bool { return errors.As(err, &other) && other.Status == 307 }},
+		}, good}, "", func(err error) bool { return hasStatus(err, 307) }},
 		{"no key", []http.HandlerFunc{answerWith(200, "application/json", `{}`)}, "", func(err error) bool { return err != nil }},
 		{"no JSON", []http.HandlerFunc{answerWith(200, "text/html", `{"api_key":"k"}`)}, "", func(err error) bool { return err != nil }},
 		{"a key with a line break", []http.HandlerFunc{answerWith(200, "application/json", `{"api_key":"k\nX: y"}`)}, "", func(err error) bool { return err != nil }},
@@ -91,6 +100,7 @@ func TestClientAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // some of them wait between two tries
 			srv := answers(t, tt.answers...)
 			key, err := bootstrap.Client{URL: srv.URL, Secret: secret}.Bootstrap(context.Background())
 			if key != tt.key || !tt.want(err) {

@@ -14,6 +14,9 @@ import (
 // maxTries is how often a claim is tried when others change it meanwhile.
 const maxTries = 3
 
+// maxTTL keeps expiries within what a store can hold.
+const maxTTL = 100 * 365 * 24 * time.Hour
+
 // first issues the first key, for the endpoint and at start-up alike.
 type first struct {
 	host    keywright.Host
@@ -34,8 +37,8 @@ func newFirst(host keywright.Host, key AdminKey, admin func(context.Context) (st
 		return first{}, fmt.Errorf("bootstrap: Key.Kind: the host has no kind of keys named %q", key.Kind)
 	case len(key.Scopes) == 0:
 		return first{}, errors.New("bootstrap: Key.Scopes is empty: the key could do nothing")
-	case key.TTL < 0:
-		return first{}, errors.New("bootstrap: Key.TTL is negative")
+	case key.TTL < 0 || key.TTL > maxTTL:
+		return first{}, errors.New("bootstrap: Key.TTL: want 0 to 100 years")
 	}
 	if admin == nil {
 		admin = func(context.Context) (string, error) { return DefaultSubject, nil }
@@ -46,8 +49,12 @@ func newFirst(host keywright.Host, key AdminKey, admin func(context.Context) (st
 	return first{host: host, key: key, admin: admin, claimed: claimed}, nil
 }
 
-// open refuses when the host says that it has administrators.
-func (f first) open(ctx context.Context) error {
+// open refuses when the host says that it has administrators. A claim that an
+// operator has reset is open whatever the host says.
+func (f first) open(ctx context.Context, c claim) error {
+	if c.Open {
+		return nil
+	}
 	taken, err := f.claimed(ctx)
 	switch {
 	case err != nil:
@@ -80,15 +87,19 @@ func (f first) spec(ctx context.Context, generation int64, now time.Time) (keywr
 	return s, nil
 }
 
-// commit writes next in the place of prev and ends the keys of prev, rotated
-// ones too: they share a parent, which goes. The new key's parent comes in the
-// same step, and so does whatever stands in more.
+// commit writes next in the place of prev. Unless next has the same key, the
+// keys of prev end, rotated ones too: they share a parent, which goes. The new
+// key's parent comes in the same step, and so does whatever stands in more.
 func (f first) commit(ctx context.Context, prev, next claim, e keywright.Event, more ...store.Op) error {
 	op, err := next.op()
 	if err != nil {
 		return err
 	}
 	ops := append([]store.Op{op}, more...)
+	e.Attrs = map[string]string{"generation": strconv.FormatInt(next.Generation, 10)}
+	if next.Generation == prev.Generation && next.Key == prev.Key {
+		return f.host.Commit(ctx, e, ops...) // its key is not touched
+	}
 	if next.Key != "" {
 		parent := generationKey(next.Generation)
 		ops = append(ops, store.Insert(store.Record{Kind: parent.Kind, ID: parent.ID, Data: []byte("{}")}))
@@ -97,7 +108,6 @@ func (f first) commit(ctx context.Context, prev, next claim, e keywright.Event, 
 	if err != nil {
 		return err
 	}
-	e.Attrs = map[string]string{"generation": strconv.FormatInt(next.Generation, 10)}
 	return f.host.Commit(ctx, e, append(ops, ended...)...)
 }
 

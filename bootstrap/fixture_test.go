@@ -266,6 +266,20 @@ func serveDirectly(h http.Handler, token string) answer {
 	return answer{w.Code, w.Header(), w.Body.String()}
 }
 
+// holds reports whether a record of a kind has text in it.
+func (f *fixture) holds(kind, text string) bool {
+	f.Helper()
+	for r, err := range f.store.List(context.Background(), store.Query{Kind: kind}) {
+		if err != nil {
+			f.Fatal(err)
+		}
+		if strings.Contains(string(r.Data), text) {
+			return true
+		}
+	}
+	return false
+}
+
 // wantNoneOf looks for secrets in all records of a kind.
 func (f *fixture) wantNoneOf(kind string, secrets ...string) {
 	f.Helper()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,6 +120,13 @@ func TestProvisionAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, bootstrap.Kept, false},
+		{"the key was rotated to one that lives longer, and has expired", func(t *testing.T, p *provisioning, key string) {
+			id, _ := p.host.Keys.ID(key)
+			if _, err := p.host.Keys.Rotate(ctx, keywright.Principal{}, id, keywright.Rotation{Expires: t0.Add(1000 * time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+			p.clock.advance(24 * time.Hour)
+		}, bootstrap.Kept, false},
 		{"the file belongs to another machine", func(_ *testing.T, p *provisioning, _ string) {
 			p.Sink = bootstrap.FileSink{Path: p.path + "2", Owner: "b"}
 		}, bootstrap.Elsewhere, true},
@@ -174,9 +182,8 @@ func TestProvisionOffAndOn(t *testing.T) {
 	}
 }
 
-// TestProvisionCommitsFirst: a key that could not be published is replaced by
-// the next start.
-func TestProvisionCommitsFirst(t *testing.T) {
+// TestProvisionChecksTheSinkFirst: one that cannot work costs no claim.
+func TestProvisionChecksTheSinkFirst(t *testing.T) {
 	p := newProvisioning(t)
 	if err := os.MkdirAll(filepath.Dir(p.path), 0o755); err != nil {
 		t.Fatal(err)
@@ -188,15 +195,58 @@ func TestProvisionCommitsFirst(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "0755") {
 		t.Fatalf("got %v, want an error that names the mode of the directory", err)
 	}
+	p.wantUntouched()
+}
+
+// TestProvisionCommitsFirst: a key that could not be published is replaced by
+// the next start, whatever the sink can tell.
+func TestProvisionCommitsFirst(t *testing.T) {
+	p := newProvisioning(t)
+	var got []string
+	down := true
+	p.Sink = bootstrap.Callback("secrets", func(_ context.Context, key string) error {
+		if down {
+			return errDown
+		}
+		got = append(got, key)
+		return nil
+	})
+	if _, err := bootstrap.Provision(context.Background(), p.ProvisionConfig); !errors.Is(err, errDown) {
+		t.Fatalf("got %v, want the sink's error", err)
+	}
 	if n := p.records(keywright.KindKey); n != 1 {
 		t.Errorf("%d keys stored, want 1", n)
 	}
-	if err := os.Chmod(filepath.Dir(p.path), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	down = false
+	p.clock.advance(time.Minute)
 	p.start(bootstrap.Reissued)
-	if !p.works(p.published()) || p.records(keywright.KindKey) != 1 {
-		t.Errorf("the published key works: %v, %d keys stored", p.works(p.published()), p.records(keywright.KindKey))
+	p.start(bootstrap.Kept)
+	if len(got) != 1 || !p.works(got[0]) || p.records(keywright.KindKey) != 1 {
+		t.Errorf("%d keys published, %d stored, want one that works", len(got), p.records(keywright.KindKey))
+	}
+}
+
+// TestProvisionTogether: processes that start at once and share one file agree
+// on its key.
+func TestProvisionTogether(t *testing.T) {
+	rounds := 20
+	if testing.Short() {
+		rounds = 3
+	}
+	for range rounds {
+		p := newProvisioning(t)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, err := bootstrap.Provision(context.Background(), p.ProvisionConfig); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if !p.works(p.published()) || p.records(keywright.KindKey) != 1 {
+			t.Fatalf("the published key works: %v, %d keys stored", p.works(p.published()), p.records(keywright.KindKey))
+		}
 	}
 }
 
@@ -232,9 +282,30 @@ func TestCallback(t *testing.T) {
 	}
 }
 
+// TestProvisionRemembersADeletion: also once the key would have expired.
+func TestProvisionRemembersADeletion(t *testing.T) {
+	p := newProvisioning(t)
+	p.start(bootstrap.Issued)
+	id, _ := p.host.Keys.ID(p.published())
+	if err := p.host.Keys.Delete(context.Background(), keywright.Principal{}, id); err != nil {
+		t.Fatal(err)
+	}
+	p.start(bootstrap.Ended)
+	p.clock.advance(25 * time.Hour)
+	p.start(bootstrap.Ended)
+	if err := os.Remove(p.path); err != nil {
+		t.Fatal(err)
+	}
+	p.start(bootstrap.Reissued)
+	p.start(bootstrap.Kept)
+}
+
 func TestFileSinkRefuses(t *testing.T) {
 	ctx := context.Background()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "private")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	target := filepath.Join(dir, "target")
 	if err := os.WriteFile(target, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/authorization"
+	"github.com/keywright/keywright/internal/jose"
 	"github.com/keywright/keywright/internal/strictjson"
 	"github.com/keywright/keywright/store"
 )
@@ -40,11 +42,11 @@ func (h *Handler) bootstrap(ctx context.Context, caller keywright.Principal, tok
 }
 
 func (h *Handler) redeem(ctx context.Context, caller keywright.Principal, token string) (string, error) {
-	proof, err := readProof(caller.Claims)
+	proof, err := readProof(caller.Claims, token)
 	if err != nil {
 		return "", err
 	}
-	records, err := h.first.host.Store.Get(ctx, claimKey, proof.marker())
+	records, err := h.first.host.Store.Get(ctx, claimKey, proof.marker)
 	if err != nil {
 		return "", keywright.Wrap(keywright.CodeUnavailable, err)
 	}
@@ -58,9 +60,9 @@ func (h *Handler) redeem(ctx context.Context, caller keywright.Principal, token 
 	case c.Open && proof.issuedAt <= c.At.Unix():
 		return "", invalidToken(errors.New("the token was issued before the reset"))
 	case records[1].Exists():
-		return "", invalidToken(errors.New("the jti of the token was used before"))
+		return "", invalidToken(errors.New("the token, or another with its jti, was used before"))
 	}
-	if err := h.first.open(ctx); err != nil {
+	if err := h.first.open(ctx, c); err != nil {
 		return "", err
 	}
 	return h.claim(ctx, c, caller, proof, token)
@@ -88,7 +90,7 @@ func (h *Handler) claim(ctx context.Context, c claim, caller keywright.Principal
 	}
 	next.Key, next.Expires = m.ID, spec.Expires
 	e := keywright.Event{Name: "bootstrap.claimed", Actor: caller.Credential, Target: m.ID}
-	return m.Text, h.first.commit(ctx, c, next, e, append(proof.ops(), m.Op)...)
+	return m.Text, h.first.commit(ctx, c, next, e, proof.op(), m.Op)
 }
 
 // redeliver answers the token that made the claim with the same key, as long
@@ -96,9 +98,11 @@ func (h *Handler) claim(ctx context.Context, c claim, caller keywright.Principal
 // derives a key that is alive.
 func (h *Handler) redeliver(ctx context.Context, c claim, token string) (string, error) {
 	refused := &keywright.Error{Code: keywright.CodeBootstrapComplete, Err: errClaimed}
-	now := h.first.host.Hooks.Now()
-	if h.redelivery == 0 || c.Salt == nil || !now.Before(c.At.Add(h.redelivery)) {
+	switch {
+	case h.redelivery == 0 || c.Salt == nil:
 		return "", refused
+	case !h.first.host.Hooks.Now().Before(c.At.Add(h.redelivery)):
+		return "", errors.Join(refused, h.endRedelivery(ctx, c))
 	}
 	text, err := h.derive(c.Key, c.Salt, token)
 	if err != nil {
@@ -106,14 +110,24 @@ func (h *Handler) redeliver(ctx context.Context, c claim, token string) (string,
 	}
 	info, err := h.first.host.Keys.Check(ctx, text)
 	switch {
-	case err != nil && keywright.AsError(err).Code != keywright.CodeInvalidToken:
+	case err != nil && keywright.AsError(err).Code == keywright.CodeInvalidToken:
+		return "", refused // another token, or the key has ended
+	case err != nil:
 		return "", err
-	case err != nil, info.Used, info.Successor != "":
-		return "", refused
+	case info.Used || info.Successor != "":
+		return "", errors.Join(refused, h.endRedelivery(ctx, c))
 	}
-	e := keywright.Event{Time: now, Name: "bootstrap.redelivered", Target: c.Key, Remote: keywright.RemoteAddr(ctx)}
-	h.first.host.Hooks.Audit(ctx, e)
-	return text, nil
+	e := keywright.Event{Name: "bootstrap.redelivered", Target: c.Key}
+	return text, h.first.host.Commit(ctx, e, c.unchanged())
+}
+
+// endRedelivery forgets the salt, without which the token and a copy of the
+// database make no key.
+func (h *Handler) endRedelivery(ctx context.Context, c claim) error {
+	next := c
+	next.Salt = nil
+	e := keywright.Event{Name: "bootstrap.redelivery_ended", Target: c.Key}
+	return h.first.commit(ctx, c, next, e)
 }
 
 func (h *Handler) mintDerived(spec keywright.KeySpec, salt []byte, token string) (keywright.MintedKey, error) {
@@ -139,32 +153,35 @@ func (h *Handler) derive(id string, salt []byte, token string) (string, error) {
 // A proof is what a claim needs to know of a verified token.
 type proof struct {
 	issuedAt int64
-	id       string // jti; empty: none
 	expires  time.Time
+	marker   store.Key // the record that the token has been used
 }
 
-// marker is the record that a token with this jti has been used.
-func (p proof) marker() store.Key {
-	return store.Key{Kind: KindToken, ID: store.ID("jti", p.id)}
+// op marks the token as used for as long as it could be accepted, and a minute.
+func (p proof) op() store.Op {
+	return store.Insert(store.Record{Kind: p.marker.Kind, ID: p.marker.ID, Expires: p.expires.Add(skew + time.Minute), Data: []byte("{}")})
 }
 
-// ops marks the token as used for as long as it could be accepted, and a minute.
-func (p proof) ops() []store.Op {
-	if p.id == "" {
-		return nil
-	}
-	k := p.marker()
-	return []store.Op{store.Insert(store.Record{Kind: k.Kind, ID: k.ID, Expires: p.expires.Add(skew + time.Minute), Data: []byte("{}")})}
-}
-
-// readProof reads the claims that the Verifier has checked.
-func readProof(claims json.RawMessage) (proof, error) {
+// readProof reads the claims that the Verifier has checked. A token is known
+// again by its jti or, where it has none, by what was signed: not by its text,
+// which for some algorithms can be signed in more than one way.
+func readProof(claims json.RawMessage, compact string) (proof, error) {
 	members, err := strictjson.Object(claims)
+	if err != nil {
+		return proof{}, err
+	}
+	token, err := jose.Parse(compact)
 	if err != nil {
 		return proof{}, err
 	}
 	issued, err1 := members.Int("iat")
 	expires, err2 := members.Int("exp")
 	id, err3 := tokenID(members)
-	return proof{issuedAt: issued, id: id, expires: time.Unix(expires, 0)}, errors.Join(err1, err2, err3)
+	marker := store.ID("jti", id)
+	if id == "" {
+		digest := token.Digest()
+		marker = store.ID("digest", hex.EncodeToString(digest[:]))
+	}
+	p := proof{issuedAt: issued, expires: time.Unix(expires, 0), marker: store.Key{Kind: KindToken, ID: marker}}
+	return p, errors.Join(err1, err2, err3)
 }

@@ -119,6 +119,34 @@ func TestRedeliveryStoresNoSecret(t *testing.T) {
 	}
 }
 
+// TestRedeliveryEnds: once it is over, the salt goes, without which a token and
+// a copy of the store make no key.
+func TestRedeliveryEnds(t *testing.T) {
+	for name, end := range map[string]func(*fixture, bootstrap.Config, string){
+		"by use":  func(f *fixture, c bootstrap.Config, key string) { f.whoami(f.serve(c), key) },
+		"by time": func(f *fixture, _ bootstrap.Config, _ string) { f.clock.advance(11 * time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, c := redelivering(t)
+			tok := f.token()
+			key := f.redeem(f.serve(c), tok).key()
+			if !f.holds(bootstrap.KindClaim, `"salt"`) {
+				t.Fatal("no salt in the claim while the key can be redelivered")
+			}
+			end(f, c, key)
+			if got := f.redeem(f.serve(c), tok); got.status != 403 {
+				t.Errorf("got %d, want 403", got.status)
+			}
+			if f.holds(bootstrap.KindClaim, `"salt"`) {
+				t.Error("the claim still has its salt")
+			}
+			if got := f.whoami(f.serve(c), key); got != 200 {
+				t.Errorf("the key: got %d, want 200", got)
+			}
+		})
+	}
+}
+
 func TestRedeliveryWithoutFirstUseTracking(t *testing.T) {
 	f := newFixture(t)
 	srv := f.serve(f.config())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,8 +14,8 @@ import (
 )
 
 // Reset opens a claimed installation for another bootstrap: the keys of the
-// claim stop working at once, rotated ones too, and tokens issued up to now
-// are refused for good. It is for an operator who has lost every admin key.
+// claim stop working at once, rotated ones too, and tokens that were used, or
+// that name a time of issue up to now, are refused for good. It is for an operator who has lost every admin key.
 //
 // The operator must name the current generation, from [ReadStatus]: so a
 // command run twice, or kept in a script, does nothing the second time. Any
@@ -43,19 +44,18 @@ func reset(ctx context.Context, host keywright.Host, generation int64, by string
 // ResetFromFile carries out the reset that an operator has asked for by
 // writing the current generation into the file at path, and reports whether it
 // did. No file means no request. The file is removed before the reset takes
-// effect, whatever it says, so that it cannot act twice; one that others can
-// write is refused. Call it at start-up.
+// effect, whatever it says, so that it cannot act twice; one that belongs to
+// another user, or that others can write, is refused. Call it at start-up.
 func ResetFromFile(ctx context.Context, host keywright.Host, path string) (bool, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
+	f, err := openOwn(path, 0o022)
+	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("bootstrap: reset file: %w", err)
-	case !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0:
-		return false, fmt.Errorf("bootstrap: reset file %s: want a regular file that only its owner can write", path)
 	}
-	b, err := os.ReadFile(path)
+	if err != nil {
+		return false, fmt.Errorf("bootstrap: reset file: %w", err)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 64))
+	f.Close()
 	if err != nil {
 		return false, fmt.Errorf("bootstrap: reset file: %w", err)
 	}

@@ -2,6 +2,7 @@ package bootstrap_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,44 @@ func TestReset(t *testing.T) {
 	}
 }
 
+// TestResetOpensWhateverTheHostCounts: the operator has decided.
+func TestResetOpensWhateverTheHostCounts(t *testing.T) {
+	f := newFixture(t)
+	c := f.config()
+	admins := 0
+	c.Admin = func(context.Context) (string, error) { admins++; return "admin", nil }
+	c.Claimed = func(context.Context) (bool, error) { return admins > 0, nil }
+	srv := f.serve(c)
+	if got := f.redeem(srv, f.token()); got.status != 200 {
+		t.Fatalf("got %d, want 200", got.status)
+	}
+	if err := bootstrap.Reset(context.Background(), f.host, 1, "test"); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(time.Second)
+	if got := f.redeem(srv, f.token()); got.status != 200 {
+		t.Errorf("after the reset: got %d (%s), want 200", got.status, f.lastDetail())
+	}
+}
+
+// TestResetEndsUsedTokens: also one from a clock ahead of ours, with no jti.
+func TestResetEndsUsedTokens(t *testing.T) {
+	f := newFixture(t)
+	srv := f.serve(f.config())
+	tok := signed(t, `{"alg":"HS256"}`, goodClaims().with(claims{"iat": t0.Unix() + 25}))
+	if got := f.redeem(srv, tok); got.status != 200 {
+		t.Fatalf("got %d (%s), want 200", got.status, f.lastDetail())
+	}
+	f.clock.advance(5 * time.Second)
+	if err := bootstrap.Reset(context.Background(), f.host, 1, "test"); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.advance(25 * time.Second)
+	if got := f.redeem(srv, tok); got.status != 401 {
+		t.Errorf("the used token after the reset: got %d, want 401", got.status)
+	}
+}
+
 // TestResetIsAudited: the event stands in the store.
 func TestResetIsAudited(t *testing.T) {
 	ctx := context.Background()
@@ -137,7 +176,7 @@ func TestResetFromFile(t *testing.T) {
 		{"another generation", "7", 0o600, false, "generation is 1, not 7", true},
 		{"no number", "yes", 0o600, false, "a number", true},
 		{"empty", "", 0o600, false, "a number", true},
-		{"writable by others", "1", 0o662, false, "only its owner can write", false},
+		{"writable by others", "1", 0o662, false, "open to others", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -163,6 +202,32 @@ func TestResetFromFile(t *testing.T) {
 			}
 		})
 	}
+	t.Run("another user's", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("only root can give a file away")
+		}
+		f := newFixture(t)
+		f.redeem(f.serve(f.config()), f.token())
+		path := filepath.Join(t.TempDir(), "reset")
+		if err := errors.Join(os.WriteFile(path, []byte("1"), 0o600), os.Chown(path, 65534, 65534)); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := bootstrap.ResetFromFile(ctx, f.host, path); done || err == nil || !strings.Contains(err.Error(), "another user") {
+			t.Errorf("got %v, %v, want an error that names the owner", done, err)
+		}
+	})
+	t.Run("a symbolic link", func(t *testing.T) {
+		f := newFixture(t)
+		f.redeem(f.serve(f.config()), f.token())
+		dir := t.TempDir()
+		target, path := filepath.Join(dir, "target"), filepath.Join(dir, "reset")
+		if err := errors.Join(os.WriteFile(target, []byte("1"), 0o600), os.Symlink(target, path)); err != nil {
+			t.Fatal(err)
+		}
+		if done, err := bootstrap.ResetFromFile(ctx, f.host, path); done || err == nil {
+			t.Errorf("got %v, %v, want an error", done, err)
+		}
+	})
 	t.Run("no file", func(t *testing.T) {
 		f := newFixture(t)
 		if done, err := bootstrap.ResetFromFile(ctx, f.host, filepath.Join(t.TempDir(), "none")); done || err != nil {

@@ -70,7 +70,6 @@ func decodeSecret(s string) ([]byte, error) {
 	b, err := base64.StdEncoding.Strict().DecodeString(text)
 	switch {
 	case err != nil:
-		// The cause would quote a byte of the secret's position only, but says no more than this.
 		return nil, errors.New("the secret is not standard base64 with padding")
 	case len(b) < minSecret:
 		return nil, fmt.Errorf("the secret has %d bytes, want at least %d: make one with bootstrap.NewSecret or openssl rand -base64 32", len(b), minSecret)

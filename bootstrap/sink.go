@@ -17,8 +17,9 @@ type Sink interface {
 	// start, and differ between places that do not share what they hold.
 	Name() string
 
-	// Load returns the key that was published, or "" where there is none any
-	// more. A sink that cannot tell returns errors.ErrUnsupported.
+	// Load returns the key that was published, or "" where there is none, and
+	// an error where Publish could not work. It is asked before a key is made.
+	// A sink that cannot tell returns errors.ErrUnsupported.
 	Load(ctx context.Context) (string, error)
 
 	// Publish replaces what the sink holds by key, entirely or not at all.
@@ -30,6 +31,7 @@ type Sink interface {
 
 // A FileSink publishes the key to a file: mode 0600, written aside and renamed
 // into place, in a directory of mode 0700, which is made where it is missing.
+// A crash may leave a hidden file beside it, with a key that has ended since.
 type FileSink struct {
 	Path string // absolute, or relative to the working directory
 
@@ -51,21 +53,16 @@ func (s FileSink) Name() string {
 	return "file:" + owner + ":" + path
 }
 
-// Load reads the file. One that is not a regular file, or that others may read
-// or write, is an error.
+// Load reads the file, and makes its directory. A file or directory that is
+// not this user's, or that others may read or write, is an error.
 func (s FileSink) Load(context.Context) (string, error) {
-	info, err := os.Lstat(s.Path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
-	case err != nil:
+	if err := privateDir(filepath.Dir(s.Path)); err != nil {
 		return "", err
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%s is not a regular file", s.Path)
-	case info.Mode().Perm()&0o077 != 0:
-		return "", fmt.Errorf("%s is open to others (mode %04o): want 0600", s.Path, info.Mode().Perm())
 	}
-	f, err := os.Open(s.Path)
+	f, err := openOwn(s.Path, 0o077)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -76,22 +73,23 @@ func (s FileSink) Load(context.Context) (string, error) {
 
 // Publish writes key and a newline.
 func (s FileSink) Publish(_ context.Context, key string) error {
-	dir := filepath.Dir(s.Path)
+	dir, name := filepath.Split(s.Path)
+	if dir == "" {
+		dir = "."
+	}
 	if err := privateDir(dir); err != nil {
 		return err
 	}
-	// What a crash left behind holds a key that nobody was given.
-	aside := s.Path + ".new"
-	if err := os.Remove(aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	f, err := os.CreateTemp(dir, "."+name+".*") // mode 0600
+	if err != nil {
 		return err
 	}
-	if err := writeNew(aside, key+"\n"); err != nil {
-		os.Remove(aside)
-		return err
+	_, err = f.WriteString(key + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), s.Path)
 	}
-	if err := os.Rename(aside, s.Path); err != nil {
-		os.Remove(aside)
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return syncDir(dir)
 }
@@ -109,28 +107,41 @@ func privateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	info, err := os.Stat(dir)
+	d, err := openOwn(dir, 0o077)
 	if err != nil {
 		return err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("directory %s is open to others (mode %04o): want 0700", dir, info.Mode().Perm())
-	}
-	return nil
+	return d.Close()
 }
 
-func writeNew(path, content string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// openOwn opens a file or directory of this user, or of root, that grants
+// others none of the permissions in forbidden. What it checks is what it has
+// opened: a symbolic link is refused.
+func openOwn(path string, forbidden fs.FileMode) (*os.File, error) {
+	f, err := openNoFollow(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = f.WriteString(content)
-	return errors.Join(err, f.Sync(), f.Close())
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular() && !info.IsDir():
+		err = fmt.Errorf("%s is not a regular file", path)
+	case info.Mode().Perm()&forbidden != 0:
+		err = fmt.Errorf("%s is open to others: its mode is %04o", path, info.Mode().Perm())
+	case !ownedByUs(info):
+		err = fmt.Errorf("%s belongs to another user", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // Callback is a Sink that hands the key to publish, such as a writer of
 // Kubernetes Secrets. Whether the key is still there cannot be asked, so it is
-// issued again only once it has stopped working. name goes into the claim.
+// taken to be until it has expired. name goes into the claim.
 func Callback(name string, publish func(ctx context.Context, key string) error) Sink {
 	return callback{name, publish}
 }
