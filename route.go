@@ -2,6 +2,7 @@ package keywright
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,17 +29,18 @@ func Register(mux *http.ServeMux, prefix string, routes ...Route) {
 // NoRedirect wraps a router that corrects slashes by redirecting, as ServeMux
 // and gin do, since machine clients answer any redirect of a POST with a GET.
 // Repeated slashes in the path count as one; where the router would still
-// redirect a request other than GET or HEAD to another spelling of its own
-// path, the answer is 404. Redirects to anywhere else pass.
+// answer a request other than GET or HEAD with 301, 307 or 308 to another
+// spelling of its own path, the answer is 404. All other redirects pass.
 func NoRedirect(router http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A path with escaped slashes (RawPath set) is left to the router: what
-		// those mean is the host's to say.
+		// A path with unusual escapes (RawPath set) is left to the router: what
+		// an escaped slash means is the host's to say.
 		if r.URL.RawPath == "" && strings.Contains(r.URL.Path, "//") {
 			r = withPath(r, collapse(r.URL.Path))
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w = &slashGuard{ResponseWriter: w, path: path.Clean(r.URL.Path)}
+			// gin changes r.URL when it redirects, so the paths are kept apart.
+			w = &slashGuard{ResponseWriter: w, r: r, path: r.URL.Path, escaped: r.URL.EscapedPath()}
 		}
 		router.ServeHTTP(w, r)
 	})
@@ -64,24 +66,55 @@ func collapse(p string) string {
 // slashGuard turns a redirect to the request's own path into 404.
 type slashGuard struct {
 	http.ResponseWriter
-	path    string
-	dropped bool
+	r             *http.Request
+	path, escaped string // of r, as the router got it
+	dropped       bool
 }
 
 func (g *slashGuard) WriteHeader(status int) {
-	if g.dropped || status < 300 || status > 399 || !g.isOwnPath(g.Header().Get("Location")) {
+	switch {
+	case g.dropped:
+	case permanentOrSameMethod(status) && g.isOwnPath(g.Header().Get("Location")):
+		g.dropped = true
+		g.Header().Del("Location")
+		http.Error(g.ResponseWriter, "404 page not found", http.StatusNotFound)
+	default:
 		g.ResponseWriter.WriteHeader(status)
-		return
 	}
-	g.dropped = true
-	g.Header().Del("Location")
-	http.Error(g.ResponseWriter, "404 page not found", http.StatusNotFound)
+}
+
+// permanentOrSameMethod reports whether a router may correct a path with
+// status. 302 and 303 are what handlers answer to a form.
+func permanentOrSameMethod(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
 }
 
 func (g *slashGuard) isOwnPath(location string) bool {
 	u, err := url.Parse(location)
-	return err == nil && u.Host == "" && strings.HasPrefix(u.Path, "/") && path.Clean(u.Path) == g.path
+	if err != nil || u.Host != "" && u.Host != g.r.Host || !strings.HasPrefix(u.Path, "/") {
+		return false
+	}
+	// ServeMux escapes the escaped path again when it cleans it.
+	return respells(g.path, u.Path) || respells(g.escaped, u.Path)
 }
+
+// respells reports whether to is from with other slashes, dot segments or
+// case. A prefix may come or go: gin adds that of a proxy (X-Forwarded-Prefix),
+// and a router below another drops that of its mount. A path that differs in
+// nothing but its prefix is another place, and a handler's own redirect.
+func respells(from, to string) bool {
+	clean := path.Clean(from)
+	if (from == clean || from == clean+"/") && endAlike(from, to) {
+		return false
+	}
+	return endAlike(strings.ToLower(clean), strings.ToLower(path.Clean(to)))
+}
+
+func endAlike(a, b string) bool { return strings.HasSuffix(a, b) || strings.HasSuffix(b, a) }
 
 func (g *slashGuard) Write(b []byte) (int, error) {
 	if g.dropped {
@@ -96,6 +129,14 @@ func (g *slashGuard) Flush() { http.NewResponseController(g.ResponseWriter).Flus
 // Hijack is for routers that ask for an http.Hijacker.
 func (g *slashGuard) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(g.ResponseWriter).Hijack()
+}
+
+// CloseNotify is for gin's Context.Stream, which asks for an
+// http.CloseNotifier. The request's context says the same.
+func (g *slashGuard) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(g.r.Context(), func() { gone <- true })
+	return gone
 }
 
 // Unwrap gives http.ResponseController the rest.

@@ -1,0 +1,17 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/keywright/keywright/bootstrap"
+	"github.com/keywright/keywright/examples/internal/mounttest"
+)
+
+func TestFirstKey(t *testing.T) {
+	secret := bootstrap.NewSecret()
+	h, err := newHandler(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounttest.FirstKey(t, h, secret)
+}
