@@ -3,6 +3,7 @@ package keywright
 import (
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // An Authenticator finds out who sent a request, from one kind of credential.
@@ -32,10 +33,10 @@ func Require(auths ...Authenticator) func(http.Handler) http.Handler {
 
 // Require is like the function [Require], with errors in dialect d.
 func (d Dialect) Require(auths ...Authenticator) func(http.Handler) http.Handler {
-	any := anyOf(auths)
+	accepted := newAnyOf(auths)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			p, err := any.Authenticate(r)
+			p, err := accepted.Authenticate(r)
 			if err != nil {
 				d.WriteError(w, err)
 				return
@@ -67,7 +68,7 @@ func (d Dialect) RequireScope(scopes ...string) func(http.Handler) http.Handler 
 func checkScopes(r *http.Request, scopes []string) error {
 	p, ok := FromContext(r.Context())
 	if !ok {
-		return &Error{Code: CodeInvalidToken}
+		return &Error{Code: CodeInvalidToken, Header: challenge([]string{"Bearer"}), Err: ErrNoCredential}
 	}
 	for _, s := range scopes {
 		if !p.HasScope(s) {
@@ -79,6 +80,26 @@ func checkScopes(r *http.Request, scopes []string) error {
 
 // anyOf accepts what exactly one of its members accepts.
 type anyOf []Authenticator
+
+// newAnyOf makes one Authenticator of those that read API keys of one host:
+// as several, each would take the others' keys for keys of the wrong kind.
+func newAnyOf(auths []Authenticator) anyOf {
+	var merged anyOf
+	for _, a := range auths {
+		b, ok := a.(keyAuthenticator)
+		i := slices.IndexFunc(merged, func(m Authenticator) bool {
+			c, isKeys := m.(keyAuthenticator)
+			return ok && isKeys && c.keys == b.keys
+		})
+		if i < 0 {
+			merged = append(merged, a)
+			continue
+		}
+		first := merged[i].(keyAuthenticator)
+		merged[i] = keyAuthenticator{first.keys, slices.Concat(first.kinds, b.kinds)}
+	}
+	return merged
+}
 
 func (auths anyOf) Authenticate(r *http.Request) (Principal, error) {
 	var found Principal
@@ -105,7 +126,7 @@ func (auths anyOf) Authenticate(r *http.Request) (Principal, error) {
 func (auths anyOf) challenge() http.Header {
 	var schemes []string
 	for _, a := range auths {
-		if c, ok := a.(Challenger); ok {
+		if c, ok := a.(Challenger); ok && c.Challenge() != "" {
 			schemes = append(schemes, c.Challenge())
 		}
 	}

@@ -151,17 +151,23 @@ func (c *knownKeys) get(id string) *known {
 	return c.byID[id]
 }
 
-func (c *knownKeys) put(k *known) {
+// put remembers k and returns what is remembered: of several requests that
+// decoded one version at once, all go on with the same.
+func (c *knownKeys) put(k *known) *known {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old := c.byID[k.id]; old != nil {
+	switch old := c.byID[k.id]; {
+	case old != nil && old.version == k.version:
+		return old
+	case old != nil:
 		k.touched.Store(old.touched.Load())
 		k.warned.Store(old.warned.Load())
-	} else if len(c.byID) >= maxKnown {
+	case len(c.byID) >= maxKnown:
 		for id := range c.byID {
 			delete(c.byID, id)
 			break
 		}
 	}
 	c.byID[k.id] = k
+	return k
 }

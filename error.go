@@ -90,7 +90,7 @@ func (e *Error) public() string {
 
 // AsError returns err's Error, or wraps err as an internal one.
 func AsError(err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
 		return e
 	}
 	return Wrap(CodeInternal, err)

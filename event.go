@@ -48,8 +48,10 @@ func (h Host) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for r, err := range h.Store.List(ctx, store.Query{Kind: KindEvent, Reverse: true}) {
 			var e Event
-			if err == nil {
-				err = json.Unmarshal(r.Data, &e)
+			if err != nil {
+				err = Wrap(CodeUnavailable, err)
+			} else if err = json.Unmarshal(r.Data, &e); err != nil {
+				err = Wrap(CodeInternal, fmt.Errorf("keywright: event %s: %w", r.ID, err))
 			}
 			if !yield(e, err) || err != nil {
 				return

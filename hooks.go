@@ -2,6 +2,7 @@ package keywright
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,8 +20,10 @@ type Hooks struct {
 	// secret is ever passed to it.
 	Logger *slog.Logger
 
-	// Audit is told of every refusal and, after its Commit, of every change.
-	// It is called on the request's goroutine and must not block.
+	// Audit is told of every credential that was refused, every request that a
+	// mechanism refused and, after its Commit, every change. Requests that a
+	// route refused for want of a credential or a scope are not among them. It
+	// is called on the request's goroutine: it must not block and not panic.
 	Audit func(ctx context.Context, e Event)
 }
 
@@ -41,11 +44,16 @@ func (h Hooks) WithDefaults() Hooks {
 // Refused tells Audit, and for trouble of our own also Logger, that a request
 // was answered with err.
 func (h Hooks) Refused(ctx context.Context, name string, err error) {
+	h.refused(ctx, name, err, RemoteAddr(ctx))
+}
+
+func (h Hooks) refused(ctx context.Context, name string, err error, remote string) {
 	e := AsError(err)
-	if e.Code.Status() >= 500 {
+	hungUp := errors.Is(err, context.Canceled) && ctx.Err() != nil
+	if e.Code.Status() >= 500 && !hungUp {
 		h.Logger.LogAttrs(ctx, slog.LevelError, name, slog.Any("error", err))
 	}
-	h.Audit(ctx, Event{Time: h.Now(), Name: name, Remote: RemoteAddr(ctx), Detail: e.Error()})
+	h.Audit(ctx, Event{Time: h.Now(), Name: name, Remote: remote, Detail: e.Error()})
 }
 
 // WithRemoteAddr returns ctx with the client's network address, for audit
@@ -58,15 +66,19 @@ func WithRemoteAddr(ctx context.Context, addr string) context.Context {
 // WithRequestAddr returns r's context with the address of the connection,
 // unless one is there already.
 func WithRequestAddr(r *http.Request) context.Context {
-	ctx := r.Context()
-	if RemoteAddr(ctx) != "" {
-		return ctx
+	return WithRemoteAddr(r.Context(), requestAddr(r))
+}
+
+// requestAddr is what RemoteAddr returns for WithRequestAddr(r).
+func requestAddr(r *http.Request) string {
+	if addr := RemoteAddr(r.Context()); addr != "" {
+		return addr
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		host = r.RemoteAddr
+		return r.RemoteAddr
 	}
-	return WithRemoteAddr(ctx, host)
+	return host
 }
 
 // RemoteAddr returns the address in ctx, or "".

@@ -57,7 +57,11 @@ type Host struct {
 	Hooks Hooks    // no field is nil
 
 	retention time.Duration
+	audited   bool // the host has set Hooks.Audit
 }
+
+// maxRetention keeps the expiry of events within what a store can hold.
+const maxRetention = 100 * 365 * 24 * time.Hour
 
 // NewHost checks c and makes the Host. It does no I/O.
 func NewHost(c HostConfig) (Host, error) {
@@ -67,10 +71,10 @@ func NewHost(c HostConfig) (Host, error) {
 	if c.URL != nil && (c.URL.Scheme != "https" && c.URL.Scheme != "http" || c.URL.Host == "" || c.URL.User != nil || c.URL.RawQuery != "" || c.URL.Fragment != "") {
 		return Host{}, errors.New("keywright: HostConfig.URL: want http(s)://host[:port][/prefix]")
 	}
-	if c.AuditRetention < 0 {
-		return Host{}, errors.New("keywright: HostConfig.AuditRetention is negative")
+	if c.AuditRetention < 0 || c.AuditRetention > maxRetention {
+		return Host{}, errors.New("keywright: HostConfig.AuditRetention: want 0 to 100 years")
 	}
-	h := Host{Store: c.Store, URL: c.URL, Hooks: c.Hooks.WithDefaults(), retention: c.AuditRetention}
+	h := Host{Store: c.Store, URL: c.URL, Hooks: c.Hooks.WithDefaults(), retention: c.AuditRetention, audited: c.Hooks.Audit != nil}
 	if h.retention == 0 {
 		h.retention = 400 * 24 * time.Hour
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"time"
 
@@ -22,11 +23,14 @@ type MintedKey struct {
 	Op   store.Op // makes the key exist; a part of the caller's one Commit
 }
 
-// String keeps the secret out of logs.
+// String names the key without its secret.
 func (m MintedKey) String() string { return "key " + m.ID }
 
-// GoString keeps the secret out of %#v.
-func (m MintedKey) GoString() string { return m.String() }
+// Format keeps the secret out of errors, whichever verb prints it.
+func (m MintedKey) Format(s fmt.State, _ rune) { io.WriteString(s, m.String()) }
+
+// MarshalText keeps the secret out of logs and JSON: to hand it out, write Text.
+func (m MintedKey) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // KeyInfo describes a key without its secret or its hash.
 type KeyInfo struct {
@@ -36,7 +40,7 @@ type KeyInfo struct {
 	Disabled  bool
 	Successor string    // id of the key it was rotated to; empty: none
 	Used      bool      // exact, where FirstUse is set; only from Check
-	LastUsed  time.Time // to the minute or so; zero: not that is known; not from Check
+	LastUsed  time.Time // to the minute or so; zero: never, as far as is known; not from Check
 }
 
 // Has reports whether kind is one of HostConfig.Kinds.
@@ -44,7 +48,8 @@ func (k *Keys) Has(kind string) bool { return k.kinds[kind] != "" }
 
 // Mint makes a key that does not exist until its Op is committed: by
 // [Host.Commit], together with whatever else must be true at once. Where spec
-// names a Parent that exists already, add a [store.Check] of it.
+// names a Parent that exists already, add a [store.Check] of it. A spec that
+// cannot be is an [*Error] of CodeInvalidRequest.
 func (k *Keys) Mint(spec KeySpec) (MintedKey, error) {
 	return k.mint(spec, token.New(k.kinds[spec.Kind]))
 }
@@ -77,11 +82,16 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 	now := k.host.Hooks.Now()
 	switch {
 	case !k.Has(spec.Kind):
-		return MintedKey{}, fmt.Errorf("keywright: kind of key %q is not configured", spec.Kind)
+		return MintedKey{}, Errorf(CodeInvalidRequest, "kind of key %q is not configured", spec.Kind)
 	case spec.Subject == "":
-		return MintedKey{}, errors.New("keywright: a key needs a subject")
+		return MintedKey{}, Errorf(CodeInvalidRequest, "a key needs a subject")
 	case !spec.Expires.IsZero() && !now.Before(spec.Expires):
-		return MintedKey{}, errors.New("keywright: a key that has expired already")
+		return MintedKey{}, Errorf(CodeInvalidRequest, "a key that has expired already")
+	}
+	if spec.Parent != (store.Key{}) {
+		if err := store.ValidateKeys(spec.Parent); err != nil {
+			return MintedKey{}, &Error{Code: CodeInvalidRequest, Detail: "the parent of the key is not one that a store holds", Err: err}
+		}
 	}
 	hash, err := k.hasher.Hash(key.Text)
 	if err != nil {
@@ -90,7 +100,14 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 	c := newCredential(spec, now)
 	c.Hash = hash
 	record, err := c.record(key.ID, 0)
-	return MintedKey{ID: key.ID, Text: key.Text, Op: store.Insert(record)}, err
+	if err != nil {
+		return MintedKey{}, err
+	}
+	op := store.Insert(record)
+	if err := store.Validate(op); err != nil {
+		return MintedKey{}, &Error{Code: CodeInvalidRequest, Detail: "no store holds a key like this", Err: err}
+	}
+	return MintedKey{ID: key.ID, Text: key.Text, Op: op}, nil
 }
 
 // Issue makes a key on behalf of actor. Its Parent, if any, must exist.
@@ -99,16 +116,9 @@ func (k *Keys) Issue(ctx context.Context, actor Principal, spec KeySpec) (Minted
 	if err != nil {
 		return MintedKey{}, err
 	}
-	ops := []store.Op{m.Op}
-	if spec.Parent != (store.Key{}) {
-		parent, err := k.host.Store.Get(ctx, spec.Parent)
-		switch {
-		case err != nil:
-			return MintedKey{}, Wrap(CodeUnavailable, err)
-		case !parent[0].Exists():
-			return MintedKey{}, Errorf(CodeConflict, "the parent of the key does not exist")
-		}
-		ops = append(ops, store.Check(parent[0]))
+	ops, err := k.withParent(ctx, spec.Parent, m.Op)
+	if err != nil {
+		return MintedKey{}, err
 	}
 	e := Event{Name: "key.issued", Actor: actor.Credential, Target: m.ID, Attrs: map[string]string{"kind": spec.Kind, "subject": spec.Subject}}
 	switch err := k.host.Commit(ctx, e, ops...); {
@@ -118,6 +128,22 @@ func (k *Keys) Issue(ctx context.Context, actor Principal, spec KeySpec) (Minted
 		return MintedKey{}, Wrap(CodeUnavailable, err)
 	}
 	return m, nil
+}
+
+// withParent adds to ops that the parent, if any, still stands, so that none
+// that is gone gets new children.
+func (k *Keys) withParent(ctx context.Context, parent store.Key, ops ...store.Op) ([]store.Op, error) {
+	if parent == (store.Key{}) {
+		return ops, nil
+	}
+	records, err := k.host.Store.Get(ctx, parent)
+	switch {
+	case err != nil:
+		return nil, Wrap(CodeUnavailable, err)
+	case !records[0].Exists():
+		return nil, Errorf(CodeConflict, "the parent of the key does not exist")
+	}
+	return append(ops, store.Check(records[0])), nil
 }
 
 // Lookup describes the key with the given public id. An unknown or expired one
@@ -142,7 +168,9 @@ func (k *Keys) List(ctx context.Context, after string, limit int) iter.Seq2[KeyI
 	return func(yield func(KeyInfo, error) bool) {
 		for r, err := range k.host.Store.List(ctx, store.Query{Kind: KindKey, After: after, Limit: limit}) {
 			var info KeyInfo
-			if err == nil {
+			if err != nil {
+				err = Wrap(CodeUnavailable, err)
+			} else {
 				info, err = k.describe(ctx, r)
 			}
 			if !yield(info, err) || err != nil {
@@ -155,7 +183,7 @@ func (k *Keys) List(ctx context.Context, after string, limit int) iter.Seq2[KeyI
 func (k *Keys) describe(ctx context.Context, r store.Record) (KeyInfo, error) {
 	last, err := k.host.Store.Get(ctx, store.Key{Kind: KindKeyLast, ID: r.ID})
 	if err != nil {
-		return KeyInfo{}, err
+		return KeyInfo{}, Wrap(CodeUnavailable, err)
 	}
 	return describe(r, last[0])
 }
@@ -174,59 +202,6 @@ func describe(r, last store.Record) (KeyInfo, error) {
 		info.LastUsed = use.At
 	}
 	return info, nil
-}
-
-// A Rotation says how one key takes over from another.
-type Rotation struct {
-	Overlap time.Duration // how long the old key still works, never beyond its own expiry; 0: not at all
-	Expires time.Time     // of the new key; zero: that of the old one
-}
-
-// Rotate issues a key that stands for the same as the one with the given id,
-// which stops working after the overlap. A key is rotated once: then its
-// successor is. A disabled key is not rotated.
-func (k *Keys) Rotate(ctx context.Context, actor Principal, id string, r Rotation) (MintedKey, error) {
-	if r.Overlap < 0 {
-		return MintedKey{}, Errorf(CodeInvalidRequest, "a negative overlap")
-	}
-	var m MintedKey
-	err := k.change(ctx, id, func(c *known) (Event, []store.Op, error) {
-		switch {
-		case c.Successor != "":
-			return Event{}, nil, Errorf(CodeConflict, "the key has been rotated already")
-		case c.Disabled:
-			return Event{}, nil, Errorf(CodeConflict, "the key is disabled")
-		}
-		spec := c.spec()
-		spec.FirstUse = false
-		if !r.Expires.IsZero() {
-			spec.Expires = r.Expires
-		}
-		var err error
-		if m, err = k.Mint(spec); err != nil {
-			return Event{}, nil, &Error{Code: CodeInvalidRequest, Detail: "the new key would not be valid", Err: err}
-		}
-		old, err := c.retire(m.ID, r.Overlap, k.host.Hooks.Now())
-		return Event{Name: "key.rotated", Actor: actor.Credential, Target: id, Attrs: map[string]string{"successor": m.ID}}, []store.Op{m.Op, old}, err
-	})
-	if err != nil {
-		return MintedKey{}, err
-	}
-	return m, nil
-}
-
-// retire makes the op that ends c after the overlap.
-func (c *known) retire(successor string, overlap time.Duration, now time.Time) (store.Op, error) {
-	if overlap == 0 {
-		return store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version}), nil
-	}
-	next := c.credential
-	next.Successor = successor
-	if end := now.Add(overlap); next.Expires.IsZero() || end.Before(next.Expires) {
-		next.Expires = end
-	}
-	record, err := next.record(c.id, c.version)
-	return store.Replace(record), err
 }
 
 // Disable refuses the key from the next request on, in every process. It can

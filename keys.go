@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -29,15 +30,19 @@ type Keys struct {
 	host   Host              // without Keys
 	kinds  map[string]string // prefix by kind
 	byName map[string]string // kind by prefix
+	begin  []string          // how keys begin: each prefix with its underscore
 	hasher *token.Hasher
 	known  knownKeys
+	slow   chan struct{} // a slot for each slow hash under way
 	writes chan struct{} // a slot for each last-use write under way
+	flush  chan struct{} // one slot: two that gather all of writes would wait for each other
 }
 
 func newKeys(h Host, kinds map[string]string, hasher *token.Hasher) (*Keys, error) {
 	k := &Keys{
 		host: h, kinds: maps.Clone(kinds), byName: make(map[string]string, len(kinds)), hasher: hasher,
-		known: knownKeys{byID: make(map[string]*known)}, writes: make(chan struct{}, maxWrites),
+		known: knownKeys{byID: make(map[string]*known)}, slow: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		writes: make(chan struct{}, maxWrites), flush: make(chan struct{}, 1),
 	}
 	for kind, prefix := range kinds {
 		if kind == "" {
@@ -50,6 +55,7 @@ func newKeys(h Host, kinds map[string]string, hasher *token.Hasher) (*Keys, erro
 			return nil, fmt.Errorf("kinds %q and %q share the prefix %q", other, kind, prefix)
 		}
 		k.byName[prefix] = kind
+		k.begin = append(k.begin, prefix+"_")
 	}
 	return k, nil
 }
@@ -66,7 +72,7 @@ func (k *Keys) Pattern() string {
 // Of returns an Authenticator for keys of the given kinds, sent as
 // "Authorization: Bearer KEY" or, as Posit Connect's clients do,
 // "Authorization: Key KEY". A good key of another kind gets 403, a bad one
-// 401, two Authorization headers 400. A text that does not begin like any key
+// 401, more than one credential 400. A text that does not begin like any key
 // of this host is left to other Authenticators. Without kinds nothing is admitted.
 func (k *Keys) Of(kinds ...string) Authenticator { return keyAuthenticator{k, slices.Clone(kinds)} }
 
@@ -79,33 +85,50 @@ func (a keyAuthenticator) Challenge() string { return "Bearer" }
 
 func (a keyAuthenticator) Authenticate(r *http.Request) (Principal, error) {
 	p, err := a.authenticate(r)
-	if err != nil && !errors.Is(err, ErrNoCredential) {
-		a.keys.host.Hooks.Refused(WithRequestAddr(r), "key.refused", err)
+	if err != nil && err != ErrNoCredential { // ours, and never wrapped
+		a.keys.refused(r, err)
 	}
 	return p, err
+}
+
+// refused tells of a refusal. Keys can be invented faster than anything else,
+// so where nobody listens not even the event is made.
+func (k *Keys) refused(r *http.Request, err error) {
+	if e, ok := err.(*Error); ok && e.Code == CodeInvalidToken && !k.host.audited {
+		return
+	}
+	k.host.Hooks.refused(r.Context(), "key.refused", err, requestAddr(r))
 }
 
 func (a keyAuthenticator) authenticate(r *http.Request) (Principal, error) {
 	scheme, text, err := authorization.Parse(r.Header)
 	ours := authorization.Is(scheme, "Bearer") || authorization.Is(scheme, "Key")
 	switch {
-	case errors.Is(err, authorization.ErrMultiple) && (ours || scheme == ""):
-		return Principal{}, &Error{Code: CodeInvalidRequest, Detail: err.Error()}
+	case !ours && scheme != "":
+		return Principal{}, ErrNoCredential
+	case err == authorization.ErrMultiple:
+		return Principal{}, twoCredentials()
 	case !ours:
 		return Principal{}, ErrNoCredential
 	case err != nil:
 		return Principal{}, a.keys.invalid(err)
 	}
 	key, err := a.keys.parse(text)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Principal{}, err
+	case sentElsewhere(r):
+		return Principal{}, twoCredentials()
 	}
 	c, err := a.keys.verify(r.Context(), key)
 	if err != nil {
 		return Principal{}, err
 	}
 	if !slices.Contains(a.kinds, c.Kind) {
-		return Principal{}, &Error{Code: CodeInsufficientScope, Detail: "this kind of key is not accepted here", Err: fmt.Errorf("key %s of kind %q", c.id, c.Kind)}
+		return Principal{}, &Error{
+			Code: CodeInsufficientScope, Detail: "this kind of key is not accepted here",
+			Header: bearerError(CodeInsufficientScope), Err: fmt.Errorf("key %s of kind %q", c.id, c.Kind),
+		}
 	}
 	if err := a.keys.used(r, c, key); err != nil {
 		return Principal{}, err
@@ -113,19 +136,27 @@ func (a keyAuthenticator) authenticate(r *http.Request) (Principal, error) {
 	return c.principal(c.id), nil
 }
 
+func twoCredentials() error {
+	return &Error{Code: CodeInvalidRequest, Detail: "more than one credential", Header: bearerError(CodeInvalidRequest)}
+}
+
+// sentElsewhere reports whether r carries a credential in one of the other
+// places that clients use, beside the header (RFC 6750, section 2: never two).
+func sentElsewhere(r *http.Request) bool {
+	return len(r.Header["X-Api-Key"]) > 0 || r.URL.RawQuery != "" && r.URL.Query().Has("access_token")
+}
+
 // parse reads a key's text. A text that is not meant to be one of our keys is
 // ErrNoCredential, so that a host can use Bearer for something else as well.
 func (k *Keys) parse(text string) (token.Key, error) {
-	key, err := token.Parse(text)
-	if err != nil {
-		for prefix := range k.byName {
-			if len(text) > len(prefix) && text[len(prefix)] == '_' && text[:len(prefix)] == prefix {
-				return token.Key{}, k.invalid(err)
-			}
-		}
+	if !slices.ContainsFunc(k.begin, func(s string) bool { return strings.HasPrefix(text, s) }) {
 		return token.Key{}, ErrNoCredential
 	}
-	if _, ours := k.byName[key.Prefix]; !ours {
+	key, err := token.Parse(text)
+	switch {
+	case err != nil:
+		return token.Key{}, errMalformedKey
+	case k.byName[key.Prefix] == "":
 		return token.Key{}, ErrNoCredential
 	}
 	return key, nil
@@ -137,8 +168,17 @@ func (k *Keys) invalid(cause error) error {
 	return &Error{Code: CodeInvalidToken, Header: bearerInvalid, Err: cause}
 }
 
-// bearerInvalid is RFC 6750, section 3. It is never written to.
-var bearerInvalid = challenge([]string{`Bearer error="invalid_token"`})
+// Shared by all refusals: nobody writes to them.
+var (
+	bearerInvalid   = bearerError(CodeInvalidToken)
+	errMalformedKey = &Error{Code: CodeInvalidToken, Header: bearerInvalid, Err: token.ErrMalformed}
+)
+
+// bearerError is the challenge of RFC 6750, section 3.1, which names three of
+// the codes.
+func bearerError(code Code) http.Header {
+	return challenge([]string{fmt.Sprintf("Bearer error=%q", code)})
+}
 
 // Why a key is refused: for the audit, never for the caller.
 var (
@@ -165,15 +205,22 @@ func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
 				return nil, Wrap(CodeInternal, err)
 			}
 		}
-		if c.Kind != k.byName[key.Prefix] || !k.matches(c, key.Text) {
+		now := k.host.Hooks.Now()
+		if c.Hash.Method == token.Bcrypt && !c.validAt(now) {
+			return nil, k.invalid(fmt.Errorf("%w: %s", errNotValid, key.ID)) // not worth its time
+		}
+		switch match, err := k.matches(ctx, c, key.Text); {
+		case err != nil:
+			return nil, Wrap(CodeUnavailable, err)
+		case !match || c.Kind != k.byName[key.Prefix]:
 			return nil, k.invalid(fmt.Errorf("%w: %s", errWrongSecret, key.ID))
 		}
 		if fresh {
 			// Only now is it known which other records to ask for.
-			k.known.put(c)
+			c = k.known.put(c)
 			continue
 		}
-		if !c.validAt(k.host.Hooks.Now()) {
+		if !c.validAt(now) {
 			return nil, k.invalid(fmt.Errorf("%w: %s", errNotValid, key.ID))
 		}
 		return c, k.checkParent(c, records[1:])
@@ -213,7 +260,12 @@ func (k *Keys) checkParent(c *known, records []store.Record) error {
 	var state struct {
 		Disabled bool `json:"disabled"`
 	}
-	if !parent.Exists() || json.Unmarshal(parent.Data, &state) != nil || state.Disabled {
+	if parent.Exists() {
+		if err := json.Unmarshal(parent.Data, &state); err != nil {
+			return Wrap(CodeInternal, fmt.Errorf("keywright: parent of key %s: %w", c.id, err))
+		}
+	}
+	if !parent.Exists() || state.Disabled {
 		return k.invalid(fmt.Errorf("%w: %s", errNoParent, c.id))
 	}
 	c.parent.Store(parent.Version)
@@ -221,20 +273,27 @@ func (k *Keys) checkParent(c *known, records []store.Record) error {
 }
 
 // matches compares text with the stored hash. What a slow hash has accepted is
-// remembered by its SHA-256, so that it costs its time once per process.
-func (k *Keys) matches(c *known, text string) bool {
+// remembered by its SHA-256, so that it costs its time once per process; and
+// only some are computed at one time, so that guesses leave room for others.
+func (k *Keys) matches(ctx context.Context, c *known, text string) (bool, error) {
 	if c.Hash.Method != token.Bcrypt {
-		return k.hasher.Match(c.Hash, text)
+		return k.hasher.Match(c.Hash, text), nil
 	}
 	sum := sha256.Sum256([]byte(text))
 	if seen := c.slow.Load(); seen != nil && subtle.ConstantTimeCompare(seen[:], sum[:]) == 1 {
-		return true
+		return true, nil
+	}
+	select {
+	case k.slow <- struct{}{}:
+		defer func() { <-k.slow }()
+	case <-ctx.Done():
+		return false, ctx.Err()
 	}
 	if !k.hasher.Match(c.Hash, text) {
-		return false
+		return false, nil
 	}
 	c.slow.Store(&sum)
-	return true
+	return true, nil
 }
 
 // ID returns the public id in the text of a key of this host, whether or not
@@ -245,7 +304,8 @@ func (k *Keys) ID(text string) (id string, ok bool) {
 }
 
 // Check describes the key with the given text, if it would be accepted now.
-// Otherwise the error is an [*Error] of CodeInvalidToken. It is no use of the key.
+// Otherwise the error is an [*Error] of CodeInvalidToken, or of another code
+// where that could not be found out. It is no use of the key.
 func (k *Keys) Check(ctx context.Context, text string) (KeyInfo, error) {
 	key, err := k.parse(text)
 	if err != nil {

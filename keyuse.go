@@ -114,6 +114,12 @@ func (k *Keys) rehash(ctx context.Context, c *known, key token.Key) error {
 // Flush waits until the last uses being written are written, for a server that
 // stops.
 func (k *Keys) Flush(ctx context.Context) error {
+	select {
+	case k.flush <- struct{}{}:
+		defer func() { <-k.flush }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	held := 0
 	defer func() {
 		for range held {

@@ -19,10 +19,14 @@ type Route struct {
 	Handler http.Handler
 }
 
-// Register mounts routes on mux, below prefix: "" or a path such as "/connect".
+// Register mounts routes on mux, below prefix: "" or a path such as "/connect",
+// with or without slashes at its ends.
 func Register(mux *http.ServeMux, prefix string, routes ...Route) {
+	if prefix = strings.Trim(prefix, "/"); prefix != "" {
+		prefix = "/" + prefix // without it, ServeMux would take it for a host
+	}
 	for _, r := range routes {
-		mux.Handle(strings.TrimRight(prefix, "/")+r.Pattern, r.Handler)
+		mux.Handle(prefix+r.Pattern, r.Handler)
 	}
 }
 

@@ -4,6 +4,7 @@ package endpoint
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/keywright/keywright"
@@ -21,7 +22,7 @@ type Spec struct {
 // New makes the handler: authenticate, decode, do, answer 200 with JSON or with
 // the error. A body that decode leaves unread is discarded or cut off by net/http.
 func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func(ctx context.Context, caller keywright.Principal, req Req) (Resp, error)) http.Handler {
-	authenticated := s.Dialect.Require(s.Auth)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	authenticated := s.Dialect.Require(noticing{s})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := keywright.WithRequestAddr(r)
 		caller, _ := keywright.FromContext(ctx)
 		resp, err := call(ctx, caller, r, decode, do)
@@ -39,6 +40,26 @@ func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func
 		}
 		authenticated.ServeHTTP(w, r)
 	})
+}
+
+// noticing also tells Hooks of requests without a credential: here, unlike on
+// a host's routes, nobody comes by chance.
+type noticing struct{ Spec }
+
+func (n noticing) Authenticate(r *http.Request) (keywright.Principal, error) {
+	p, err := n.Auth.Authenticate(r)
+	if errors.Is(err, keywright.ErrNoCredential) {
+		refusal := keywright.Wrap(keywright.CodeInvalidToken, err)
+		n.Hooks.Refused(keywright.WithRequestAddr(r), n.Name+".refused", refusal)
+	}
+	return p, err
+}
+
+func (n noticing) Challenge() string {
+	if c, ok := n.Auth.(keywright.Challenger); ok {
+		return c.Challenge()
+	}
+	return ""
 }
 
 func call[Req, Resp any](ctx context.Context, caller keywright.Principal, r *http.Request, decode func(*http.Request) (Req, error), do func(context.Context, keywright.Principal, Req) (Resp, error)) (Resp, error) {

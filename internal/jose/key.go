@@ -84,6 +84,7 @@ func ed25519Key(pub ed25519.PublicKey) (Key, error) {
 
 func ecdsaKey(pub *ecdsa.PublicKey) (Key, error) {
 	switch {
+	//lint:ignore SA1019 Bytes panics where a coordinate is nil
 	case pub == nil, pub.X == nil, pub.Y == nil:
 		return Key{}, errors.New("incomplete EC key")
 	case pub.Curve != elliptic.P256():

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/big"
 	"strings"
 )
@@ -47,11 +48,14 @@ type Key struct {
 	Secret string
 }
 
-// String keeps a key out of logs and errors.
+// String names a key without its secret.
 func (k Key) String() string { return k.Prefix + "_" + k.ID + "..." }
 
-// GoString keeps a key out of %#v.
-func (k Key) GoString() string { return k.String() }
+// Format keeps a key out of errors, whichever verb prints it.
+func (k Key) Format(s fmt.State, _ rune) { io.WriteString(s, k.String()) }
+
+// MarshalText keeps a key out of logs and JSON.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // CheckPrefix reports why prefix cannot begin a key: it must be 1 to 32
 // characters of a-z, 0-9 and single inner underscores, and begin with a letter.
@@ -106,7 +110,7 @@ func assemble(prefix, id, secret string) Key {
 	return k
 }
 
-// Parse reads a key. It neither allocates nor compares secrets.
+// Parse reads a key. It compares no secrets and looks at no text longer than a key.
 func Parse(text string) (Key, error) {
 	k, ok := split(text)
 	if !ok {
@@ -136,7 +140,7 @@ func split(text string) (Key, bool) {
 }
 
 func isBase62(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+	return c-'0' < 10 || (c|0x20)-'a' < 26 // both wrap around below
 }
 
 func checksum(body string) string {
@@ -146,9 +150,7 @@ func checksum(body string) string {
 }
 
 func putChecksum(sum *[checksumLen]byte, body string) {
-	// Update over a string's bytes would copy it to the heap; a key fits on the stack.
-	var buf [maxPrefix + 1 + bodyLen]byte
-	n := crc32.ChecksumIEEE(buf[:copy(buf[:], body)])
+	n := crc32.ChecksumIEEE([]byte(body))
 	for i := checksumLen - 1; i >= 0; i-- {
 		sum[i] = alphabet[n%62]
 		n /= 62

@@ -1,0 +1,112 @@
+package keywright_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keywright/keywright"
+)
+
+func TestWriteError(t *testing.T) {
+	cause := errors.New("pq: password authentication failed for user root")
+	tests := []struct {
+		name             string
+		err              error
+		status           int
+		problem, connect string
+	}{
+		{"the code's own text", &keywright.Error{Code: keywright.CodeInvalidToken, Err: cause}, 401,
+			`{"type":"about:blank","title":"Unauthorized","status":401,"detail":"No valid credential","code":"invalid_token"}`,
+			`{"code":30,"error":"No valid credential","payload":null}`},
+		{"a detail", keywright.Errorf(keywright.CodeInsufficientScope, "missing scope: %s", "<a>&\""), 403,
+			`{"type":"about:blank","title":"Forbidden","status":403,"detail":"missing scope: \u003ca\u003e\u0026\"","code":"insufficient_scope"}`,
+			`{"code":22,"error":"missing scope: \u003ca\u003e\u0026\"","payload":null}`},
+		{"claimed", &keywright.Error{Code: keywright.CodeBootstrapComplete}, 403,
+			`{"type":"about:blank","title":"Forbidden","status":403,"detail":"The first admin key has been issued already","code":"bootstrap_complete"}`,
+			`{"code":22,"error":"The first admin key has been issued already","payload":null}`},
+		{"absent", &keywright.Error{Code: keywright.CodeNotFound}, 404,
+			`{"type":"about:blank","title":"Not Found","status":404,"detail":"Not found","code":"not_found"}`,
+			`{"code":4,"error":"Not found","payload":null}`},
+		{"wrapped", fmt.Errorf("handler: %w", keywright.Errorf(keywright.CodeConflict, "gone")), 409,
+			`{"type":"about:blank","title":"Conflict","status":409,"detail":"gone","code":"conflict"}`,
+			`{"code":0,"error":"gone","payload":null}`},
+		{"store in trouble", keywright.Wrap(keywright.CodeUnavailable, cause), 503,
+			`{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"Temporarily unavailable","code":"unavailable"}`,
+			`{"code":0,"error":"Temporarily unavailable","payload":null}`},
+		{"not an Error", cause, 500,
+			`{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"Internal error","code":"server_error"}`,
+			`{"code":0,"error":"Internal error","payload":null}`},
+		{"an Error that is nil", (*keywright.Error)(nil), 500,
+			`{"type":"about:blank","title":"Internal Server Error","status":500,"detail":"Internal error","code":"server_error"}`,
+			`{"code":0,"error":"Internal error","payload":null}`},
+	}
+	for _, tt := range tests {
+		for _, d := range []struct {
+			dialect     keywright.Dialect
+			contentType string
+			body        string
+		}{
+			{keywright.Problem, "application/problem+json", tt.problem},
+			{keywright.Connect, "application/json", tt.connect},
+		} {
+			w := httptest.NewRecorder()
+			w.Header().Set("Content-Length", "7") // of what a handler meant to write
+			d.dialect.WriteError(w, tt.err)
+			want := http.Header{"Content-Type": {d.contentType}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}}
+			if diff := cmp.Diff(want, w.Header()); diff != "" {
+				t.Errorf("%s: header (-want +got):\n%s", tt.name, diff)
+			}
+			if w.Code != tt.status || w.Body.String() != d.body+"\n" {
+				t.Errorf("%s: got %d %s, want %d %s", tt.name, w.Code, w.Body, tt.status, d.body)
+			}
+		}
+	}
+}
+
+func TestWriteErrorAddsTheHeader(t *testing.T) {
+	e := &keywright.Error{Code: keywright.CodeMethodNotAllowed, Header: http.Header{"Allow": {"POST"}, "Cache-Control": {"public"}}}
+	w := httptest.NewRecorder()
+	keywright.WriteError(w, e)
+	want := http.Header{"Allow": {"POST"}, "Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}}
+	if diff := cmp.Diff(want, w.Header()); diff != "" {
+		t.Errorf("header (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(http.Header{"Allow": {"POST"}, "Cache-Control": {"public"}}, e.Header); diff != "" {
+		t.Errorf("the Error was changed (-want +got):\n%s", diff)
+	}
+}
+
+func TestErrorAnswersHEADWithoutBody(t *testing.T) {
+	url := serve(t, keywright.Require()(whoami))
+	if got := ask(t, "HEAD", url); got.Status != http.StatusUnauthorized || got.Body != "" || got.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("got %d %v %q, want a bare 401", got.Status, got.Header, got.Body)
+	}
+}
+
+func TestEveryCodeHasAStatus(t *testing.T) {
+	for code, want := range map[keywright.Code]int{
+		keywright.CodeInvalidRequest: 400, keywright.CodeInvalidToken: 401, keywright.CodeInsufficientScope: 403,
+		keywright.CodeBootstrapComplete: 403, keywright.CodeNotFound: 404, keywright.CodeMethodNotAllowed: 405,
+		keywright.CodeConflict: 409, keywright.CodeInternal: 500, keywright.CodeUnavailable: 503, "made up": 500,
+	} {
+		if got := code.Status(); got != want {
+			t.Errorf("%s: status %d, want %d", code, got, want)
+		}
+	}
+}
+
+func TestErrorShowsItsCauseToLogsOnly(t *testing.T) {
+	e := &keywright.Error{Code: keywright.CodeConflict, Detail: "gone", Err: io.ErrUnexpectedEOF}
+	if got := e.Error(); got != "conflict: gone: unexpected EOF" {
+		t.Errorf("Error() = %q", got)
+	}
+	if !errors.Is(e, io.ErrUnexpectedEOF) {
+		t.Error("the cause cannot be found")
+	}
+}

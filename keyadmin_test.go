@@ -1,0 +1,281 @@
+package keywright_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/store"
+)
+
+func TestIssueRefuses(t *testing.T) {
+	w := newWorld(t)
+	for name, edit := range map[string]func(*keywright.KeySpec){
+		"a kind that is not configured": func(s *keywright.KeySpec) { s.Kind = "other" },
+		"no kind":                       func(s *keywright.KeySpec) { s.Kind = "" },
+		"no subject":                    func(s *keywright.KeySpec) { s.Subject = "" },
+		"expired":                       func(s *keywright.KeySpec) { s.Expires = epoch.Add(-1) },
+		"expires now":                   func(s *keywright.KeySpec) { s.Expires = epoch },
+		"no such parent":                func(s *keywright.KeySpec) { s.Parent = store.Key{Kind: "publisher", ID: "p"} },
+	} {
+		spec := adminSpec()
+		edit(&spec)
+		if m, err := w.Keys.Issue(t.Context(), operator, spec); err == nil || m.Text != "" {
+			t.Errorf("%s: issued", name)
+		}
+	}
+	if n := len(w.db.commits(keywright.KindKey)); n != 0 {
+		t.Errorf("%d keys were written", n)
+	}
+}
+
+// The parent may go between the moment when it is read and the Commit.
+func TestIssueUnderAParentThatGoes(t *testing.T) {
+	w := newWorld(t)
+	parent := store.Record{Kind: "publisher", ID: "p", Data: []byte(`{}`)}
+	if err := w.db.Commit(t.Context(), store.Insert(parent)); err != nil {
+		t.Fatal(err)
+	}
+	w.db.failWith(func(ctx context.Context, call string, ops []store.Op) error {
+		if call != "Commit" {
+			return nil
+		}
+		w.db.fault.Store(nil)
+		return w.change(t, parent.Key(), "")
+	})
+	spec := adminSpec()
+	spec.Parent = parent.Key()
+	_, err := w.Keys.Issue(t.Context(), operator, spec)
+	wantCode(t, "issue", err, keywright.CodeConflict)
+}
+
+func TestMintedKeyExistsOnceCommitted(t *testing.T) {
+	w := newWorld(t)
+	m, err := w.Keys.Mint(adminSpec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wantUse(t, keywright.CodeInvalidToken, m.Text)
+	if err := w.Commit(t.Context(), keywright.Event{Name: "made"}, m.Op); err != nil {
+		t.Fatal(err)
+	}
+	w.wantUse(t, "", m.Text)
+}
+
+func TestDerivedKeyCanBeMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	entropy := bytes.Repeat([]byte{7}, 36)
+	id := keywright.NewKeyID()
+	text, err1 := w.Keys.Derive("admin", id, entropy)
+	again, err2 := w.Keys.Derive("admin", id, bytes.Clone(entropy))
+	m, err3 := w.Keys.MintDerived(adminSpec(), text)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	if text != again || m.Text != text || m.ID != id {
+		t.Error("the key made again is another one")
+	}
+	if err := w.Commit(t.Context(), keywright.Event{Name: "made"}, m.Op); err != nil {
+		t.Fatal(err)
+	}
+	w.wantUse(t, "", again)
+}
+
+func TestDeriveRefuses(t *testing.T) {
+	w := newWorld(t)
+	entropy := make([]byte, 36)
+	for _, tt := range []struct {
+		name, kind, id string
+		entropy        []byte
+	}{
+		{"a kind that is not configured", "other", keywright.NewKeyID(), entropy},
+		{"no id", "admin", "", entropy},
+		{"an id with a slash", "admin", "0123456789A/", entropy},
+		{"35 bytes of entropy", "admin", keywright.NewKeyID(), entropy[:35]},
+	} {
+		if text, err := w.Keys.Derive(tt.kind, tt.id, tt.entropy); err == nil || text != "" {
+			t.Errorf("%s: derived", tt.name)
+		}
+	}
+	prov, err := w.Keys.Derive("prov", keywright.NewKeyID(), entropy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"the text of another kind": prov, "no key": "x", "a wrong checksum": wrongChecksum(prov)} {
+		if m, err := w.Keys.MintDerived(adminSpec(), text); err == nil || m.Text != "" {
+			t.Errorf("%s: minted", name)
+		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	w := newWorld(t)
+	spec := adminSpec()
+	spec.Description, spec.Expires = "ci of a/b", epoch.Add(time.Hour)
+	m := w.issue(t, spec)
+	want := keywright.KeyInfo{KeySpec: spec, ID: m.ID, Created: epoch}
+	w.wantInfo(t, want)
+
+	w.clock.Advance(time.Minute)
+	w.wantUse(t, "", m.Text)
+	w.settle(t)
+	want.LastUsed = epoch.Add(time.Minute)
+	w.wantInfo(t, want)
+
+	if err := w.Keys.Disable(t.Context(), operator, m.ID); err != nil {
+		t.Fatal(err)
+	}
+	want.Disabled = true
+	w.wantInfo(t, want)
+
+	w.clock.Advance(time.Hour)
+	for name, id := range map[string]string{"expired": m.ID, "unknown": keywright.NewKeyID(), "not an id": "../x", "none": ""} {
+		_, err := w.Keys.Lookup(t.Context(), id)
+		wantCode(t, name, err, keywright.CodeNotFound)
+	}
+}
+
+func (w *world) wantInfo(t *testing.T, want keywright.KeyInfo) {
+	t.Helper()
+	got, err := w.Keys.Lookup(t.Context(), want.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("key (-want +got):\n%s", diff)
+	}
+}
+
+func TestList(t *testing.T) {
+	w := newWorld(t)
+	var want []string
+	for range 5 {
+		want = append(want, w.issue(t, adminSpec()).ID)
+	}
+	slices.Sort(want)
+	for _, tt := range []struct {
+		after string
+		limit int
+		want  []string
+	}{
+		{"", 0, want},
+		{"", 2, want[:2]},
+		{want[1], 2, want[2:4]},
+		{want[4], 0, nil},
+	} {
+		var got []string
+		for info, err := range w.Keys.List(t.Context(), tt.after, tt.limit) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, info.ID)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("after %q, limit %d (-want +got):\n%s", tt.after, tt.limit, diff)
+		}
+	}
+	for range w.Keys.List(t.Context(), "", 0) {
+		break // an early end is no error
+	}
+}
+
+func TestSetDisabledTwiceIsOneChange(t *testing.T) {
+	w := newWorld(t)
+	m := w.issue(t, adminSpec())
+	for range 2 {
+		if err := w.Keys.Disable(t.Context(), operator, m.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wantUse(t, keywright.CodeInvalidToken, m.Text)
+	for range 2 {
+		if err := w.Keys.Enable(t.Context(), operator, m.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wantUse(t, "", m.Text)
+	if d, e := len(w.events("key.disabled")), len(w.events("key.enabled")); d != 1 || e != 1 {
+		t.Errorf("%d and %d events, want 1 and 1", d, e)
+	}
+}
+
+// A change that others overtake is tried again, and given up as unavailable.
+func TestChangeAgainstOthers(t *testing.T) {
+	for _, tt := range []struct {
+		others int
+		want   keywright.Code
+	}{{2, ""}, {3, keywright.CodeUnavailable}} {
+		w := newWorld(t)
+		m := w.issue(t, adminSpec())
+		left := tt.others
+		w.db.failWith(func(_ context.Context, call string, _ []store.Op) error {
+			if call == "Commit" && left > 0 {
+				left--
+				return &store.OpError{Err: store.ErrConflict}
+			}
+			return nil
+		})
+		err := w.Keys.Disable(t.Context(), operator, m.ID)
+		if got := code(err); got != tt.want {
+			t.Errorf("%d others: got %v, want code %q", tt.others, err, tt.want)
+		}
+	}
+}
+
+func code(err error) keywright.Code {
+	if err == nil {
+		return ""
+	}
+	return keywright.AsError(err).Code
+}
+
+// STO-11, for the calls of an operator.
+func TestAdministrationOfAStoreInTrouble(t *testing.T) {
+	trouble := errors.New("disk on fire")
+	w := newWorld(t)
+	m := w.issue(t, adminSpec())
+	calls := map[string]func() error{
+		"Issue":   func() error { _, err := w.Keys.Issue(t.Context(), operator, adminSpec()); return err },
+		"Lookup":  func() error { _, err := w.Keys.Lookup(t.Context(), m.ID); return err },
+		"Rotate":  func() error { _, err := w.Keys.Rotate(t.Context(), operator, m.ID, keywright.Rotation{}); return err },
+		"Disable": func() error { return w.Keys.Disable(t.Context(), operator, m.ID) },
+		"Delete":  func() error { return w.Keys.Delete(t.Context(), operator, m.ID) },
+		"List": func() error {
+			for _, err := range w.Keys.List(t.Context(), "", 0) {
+				return err
+			}
+			return nil
+		},
+		"Events": func() error {
+			for _, err := range w.Events(t.Context()) {
+				return err
+			}
+			return nil
+		},
+	}
+	for _, tt := range []struct {
+		fault string
+		calls []string
+	}{
+		{"Get", []string{"Lookup", "Rotate", "Disable", "Delete", "List"}},
+		{"List", []string{"List", "Events"}},
+		{"Commit", []string{"Issue", "Rotate", "Disable", "Delete"}},
+	} {
+		w.db.failOn(tt.fault, trouble)
+		for _, call := range tt.calls {
+			err := calls[call]()
+			wantCode(t, tt.fault+" fails, "+call, err, keywright.CodeUnavailable)
+			if !errors.Is(err, trouble) {
+				t.Errorf("%s fails, %s: %v does not wrap the cause", tt.fault, call, err)
+			}
+		}
+	}
+	w.db.fault.Store(nil)
+	w.wantUse(t, "", m.Text)
+}

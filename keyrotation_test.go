@@ -1,0 +1,206 @@
+package keywright_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/store"
+)
+
+func TestRotate(t *testing.T) {
+	const hour = time.Hour
+	tests := []struct {
+		name     string
+		expires  time.Duration // of the old key; 0: never
+		rotation keywright.Rotation
+		oldEnds  time.Duration // 0: at once
+		newEnds  time.Duration // 0: never
+	}{
+		{"without overlap", 0, keywright.Rotation{}, 0, 0},
+		{"without overlap, expiring", 4 * hour, keywright.Rotation{}, 0, 4 * hour},
+		{"overlap", 0, keywright.Rotation{Overlap: hour}, hour, 0},
+		{"overlap before the old expiry", 4 * hour, keywright.Rotation{Overlap: hour}, hour, 4 * hour},
+		{"old expiry before the overlap ends", hour, keywright.Rotation{Overlap: 4 * hour}, hour, hour},
+		{"a new expiry", hour, keywright.Rotation{Overlap: 4 * hour, Expires: epoch.Add(9 * hour)}, hour, 9 * hour},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			spec := adminSpec()
+			if tt.expires != 0 {
+				spec.Expires = epoch.Add(tt.expires)
+			}
+			old := w.issue(t, spec)
+			w.wantUse(t, "", old.Text)
+			next, err := w.Keys.Rotate(t.Context(), operator, old.ID, tt.rotation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.wantUse(t, "", next.Text)
+			w.wantEnds(t, "old", old.Text, tt.oldEnds)
+			if tt.newEnds != 0 {
+				w.wantEnds(t, "new", next.Text, tt.newEnds)
+			}
+		})
+	}
+}
+
+// wantEnds moves the clock to the end of a key and looks on both sides of it.
+func (w *world) wantEnds(t *testing.T, name, text string, after time.Duration) {
+	t.Helper()
+	if after > w.clock.Now().Sub(epoch) {
+		w.clock.sinceEpoch.Store(int64(after) - 1)
+		if got := w.use(text); got != "" {
+			t.Errorf("the %s key, just before its end: got code %q", name, got)
+		}
+	}
+	w.clock.sinceEpoch.Store(max(int64(after), w.clock.sinceEpoch.Load()))
+	if got := w.use(text); got != keywright.CodeInvalidToken {
+		t.Errorf("the %s key, at its end: got code %q, want %q", name, got, keywright.CodeInvalidToken)
+	}
+}
+
+func TestRotationKeepsWhatTheKeyStandsFor(t *testing.T) {
+	w := newWorld(t)
+	spec := adminSpec()
+	spec.FirstUse, spec.Description = true, "ci of a/b"
+	old := w.issue(t, spec)
+	next, err := w.Keys.Rotate(t.Context(), operator, old.ID, keywright.Rotation{Overlap: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.Keys.Lookup(t.Context(), next.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.FirstUse = false // only the first of them answers for a redelivery
+	want := keywright.KeyInfo{KeySpec: spec, ID: next.ID, Created: epoch}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("new key (-want +got):\n%s", diff)
+	}
+	if info, err := w.Keys.Lookup(t.Context(), old.ID); err != nil || info.Successor != next.ID {
+		t.Errorf("old key: successor %q, %v; want %q", info.Successor, err, next.ID)
+	}
+	if next.ID == old.ID || next.Text == old.Text {
+		t.Error("the new key is the old one")
+	}
+}
+
+func TestRotateRefuses(t *testing.T) {
+	w := newWorld(t)
+	parent := store.Record{Kind: "publisher", ID: "p", Data: []byte(`{}`)}
+	if err := w.db.Commit(t.Context(), store.Insert(parent)); err != nil {
+		t.Fatal(err)
+	}
+	rotated, replaced, disabled, good := w.issue(t, adminSpec()), w.issue(t, adminSpec()), w.issue(t, adminSpec()), w.issue(t, adminSpec())
+	spec := adminSpec()
+	spec.Parent = parent.Key()
+	orphan := w.issue(t, spec)
+	_, err1 := w.Keys.Rotate(t.Context(), operator, rotated.ID, keywright.Rotation{Overlap: time.Hour})
+	_, err2 := w.Keys.Rotate(t.Context(), operator, replaced.ID, keywright.Rotation{})
+	if err := errors.Join(err1, err2, w.Keys.Disable(t.Context(), operator, disabled.ID), w.change(t, parent.Key(), "")); err != nil {
+		t.Fatal(err)
+	}
+	before := len(w.db.commits(keywright.KindKey))
+	for _, tt := range []struct {
+		name     string
+		id       string
+		rotation keywright.Rotation
+		want     keywright.Code
+	}{
+		{"rotated already", rotated.ID, keywright.Rotation{Overlap: time.Hour}, keywright.CodeConflict},
+		{"rotated already, without overlap", replaced.ID, keywright.Rotation{}, keywright.CodeNotFound},
+		{"disabled", disabled.ID, keywright.Rotation{}, keywright.CodeConflict},
+		{"parent gone", orphan.ID, keywright.Rotation{}, keywright.CodeConflict},
+		{"unknown", keywright.NewKeyID(), keywright.Rotation{}, keywright.CodeNotFound},
+		{"not an id", "x/y", keywright.Rotation{}, keywright.CodeNotFound},
+		{"negative overlap", good.ID, keywright.Rotation{Overlap: -1}, keywright.CodeInvalidRequest},
+		{"new key expired", good.ID, keywright.Rotation{Expires: epoch}, keywright.CodeInvalidRequest},
+	} {
+		m, err := w.Keys.Rotate(t.Context(), operator, tt.id, tt.rotation)
+		wantCode(t, tt.name, err, tt.want)
+		if diff := cmp.Diff(keywright.MintedKey{}, m); diff != "" {
+			t.Errorf("%s: a key came with the error:\n%s", tt.name, diff)
+		}
+	}
+	if n := len(w.db.commits(keywright.KindKey)) - before; n != 0 {
+		t.Errorf("%d refusals wrote to keys", n)
+	}
+	w.wantUse(t, "", good.Text)
+}
+
+// An end at once is for good, whatever becomes of the clock.
+func TestRotatedKeyStaysDeadWhenTheClockGoesBack(t *testing.T) {
+	w := newWorld(t)
+	old := w.issue(t, adminSpec())
+	if _, err := w.Keys.Rotate(t.Context(), operator, old.ID, keywright.Rotation{}); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(-time.Hour)
+	w.wantUse(t, keywright.CodeInvalidToken, old.Text)
+}
+
+func TestRotationThatAnotherOvertakes(t *testing.T) {
+	c := new(clock)
+	db := &store.Memory{Now: c.Now}
+	here, there := worldOn(t, db, c), worldOn(t, db, c)
+	old := here.issue(t, adminSpec())
+	var next keywright.MintedKey
+	here.db.failWith(func(ctx context.Context, call string, _ []store.Op) (err error) {
+		if call == "Commit" {
+			next, err = there.Keys.Rotate(ctx, operator, old.ID, keywright.Rotation{Overlap: time.Hour})
+		}
+		return err
+	})
+	_, err := here.Keys.Rotate(t.Context(), operator, old.ID, keywright.Rotation{Overlap: time.Hour})
+	wantCode(t, "the one that was overtaken", err, keywright.CodeConflict)
+	here.db.fault.Store(nil)
+	here.wantUse(t, "", old.Text, next.Text)
+	if info, err := here.Keys.Lookup(t.Context(), old.ID); err != nil || info.Successor != next.ID {
+		t.Errorf("successor %q, %v; want %q", info.Successor, err, next.ID)
+	}
+	here.settle(t)
+}
+
+func TestRacingRotationsHaveOneWinner(t *testing.T) {
+	for _, overlap := range []time.Duration{0, time.Hour} {
+		c := new(clock)
+		db := &store.Memory{Now: c.Now}
+		w := worldOn(t, db, c)
+		old := w.issue(t, adminSpec())
+		var won atomic.Int64
+		var wg sync.WaitGroup
+		for range 16 {
+			other := worldOn(t, db, c) // a process of its own
+			wg.Go(func() {
+				switch m, err := other.Keys.Rotate(t.Context(), operator, old.ID, keywright.Rotation{Overlap: overlap}); {
+				case err == nil:
+					won.Add(1)
+					other.wantUse(t, "", m.Text)
+				case keywright.AsError(err).Code != keywright.CodeConflict && keywright.AsError(err).Code != keywright.CodeNotFound:
+					t.Errorf("a loser got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Errorf("overlap %v: %d rotations won, want 1", overlap, won.Load())
+		}
+		keys := 0
+		for _, err := range w.Keys.List(t.Context(), "", 0) {
+			if keys++; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want := 1 + int(overlap/time.Hour); keys != want {
+			t.Errorf("overlap %v: %d keys are left, want %d", overlap, keys, want)
+		}
+	}
+}
