@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -32,12 +33,14 @@ type bootstrapConfig struct {
 }
 
 // duration is written like "15m".
-type duration time.Duration
+type duration struct {
+	time.Duration
+	err error // encoding/json would report it without the name of the member
+}
 
 func (d *duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = duration(v)
-	return err
+	d.Duration, d.err = time.ParseDuration(string(b))
+	return nil
 }
 
 func readConfig(path string) (config, error) {
@@ -51,10 +54,26 @@ func readConfig(path string) (config, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
+	err = dec.Decode(&c)
+	if _, behind := dec.Token(); err == nil && behind != io.EOF {
+		err = errors.New("something follows the JSON object")
+	}
+	if err == nil {
+		err = c.Bootstrap.check()
+	}
+	if err != nil {
 		return c, fmt.Errorf("-config %s: %w", path, err)
 	}
 	return c, nil
+}
+
+func (c bootstrapConfig) check() error {
+	for name, d := range map[string]duration{"redelivery": c.Redelivery, "key_ttl": c.KeyTTL, "max_lifetime": c.MaxLifetime} {
+		if d.err != nil {
+			return fmt.Errorf("bootstrap.%s: %w", name, d.err)
+		}
+	}
+	return nil
 }
 
 func (c bootstrapConfig) publicKeys() ([]crypto.PublicKey, error) {
@@ -107,6 +126,9 @@ func besides(db string) files {
 // that an earlier start has made, else makes one unless settled.
 func (f files) bootstrapSecret(settled bool) (string, error) {
 	if s, ok := bootstrap.SecretFromEnv(); ok {
+		if _, err := bootstrap.NewVerifier(bootstrap.VerifierConfig{Secret: s}); err != nil {
+			return "", fmt.Errorf("environment variable %s or %s: %w", bootstrap.SecretVariable, bootstrap.ConnectSecretVariable, err)
+		}
 		return s, nil
 	}
 	s, err := bootstrap.SecretFromFile(f.secret)
@@ -138,8 +160,13 @@ func (f files) writeSecret(s string) error {
 
 // printCommand shows the operator how to go on. It goes to standard output,
 // not to the log.
-func printCommand(server fmt.Stringer, c bootstrap.Config) error {
-	token, err := bootstrap.Client{Secret: c.Secret, Expect: c.Expect}.Token(time.Now())
+func printCommand(server fmt.Stringer, c bootstrap.Config, status bootstrap.Status) error {
+	now := time.Now()
+	// A token of the very second of a reset counts as older than it.
+	if after := status.Since.Truncate(time.Second).Add(time.Second); now.Before(after) {
+		now = after
+	}
+	token, err := bootstrap.Client{Secret: c.Secret, Expect: c.Expect}.Token(now)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ func openStore(ctx context.Context, name string) (*sqlstore.Store, func() error,
 	if err != nil {
 		return nil, nil, fmt.Errorf("database %s: %w", label, err)
 	}
+	db.SetMaxOpenConns(20) // a PostgreSQL server has 100 for all its clients
 	st, err := sqlstore.Open(ctx, db, sqlstore.Config{Dialect: dialect})
 	if err != nil {
 		db.Close()
@@ -49,9 +50,11 @@ func touchPrivate(path string) error {
 }
 
 // sqliteDSN asks for what an acknowledged key must survive: synchronous=FULL.
+// The journal mode is left to sqlstore, which waits for processes that start at
+// the same time; on a connection of its own the pragma would not.
 func sqliteDSN(path string) string {
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
-	u.RawQuery = url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}}.Encode()
+	u.RawQuery = url.Values{"_pragma": {"busy_timeout(5000)", "synchronous(FULL)"}}.Encode()
 	return u.String()
 }
 

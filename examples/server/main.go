@@ -73,7 +73,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	go sweep(ctx, st)
-	err = serve(ctx, ln, logRequests(keywright.NoRedirect(routes(host, boot))))
+	err = serve(ctx, ln, logRequests(hangUpAfterChunks(keywright.NoRedirect(routes(host, boot)))))
 	flush, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, host.Keys.Flush(flush))
@@ -123,7 +123,7 @@ func setUpBootstrap(ctx context.Context, host keywright.Host, cfg bootstrapConfi
 	if _, err := bootstrap.ResetFromFile(ctx, host, files.reset); err != nil {
 		slog.Error("reset refused", "error", err)
 	}
-	key := bootstrap.AdminKey{Scopes: []string{"admin"}, TTL: time.Duration(cfg.KeyTTL)}
+	key := bootstrap.AdminKey{Scopes: []string{"admin"}, TTL: cfg.KeyTTL.Duration}
 	if err := provision(ctx, host, cfg, key); err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func setUpBootstrap(ctx context.Context, host keywright.Host, cfg bootstrapConfi
 	slog.Info("bootstrap", "claimed", status.Claimed, "generation", status.Generation, "reset_file", files.reset)
 	c := bootstrap.Config{
 		Host: host, Key: key, Disabled: cfg.Disabled, Dialect: keywright.Connect,
-		Redelivery: time.Duration(cfg.Redelivery), Expect: bootstrap.Expect{MaxLifetime: time.Duration(cfg.MaxLifetime)},
+		Redelivery: cfg.Redelivery.Duration, Expect: bootstrap.Expect{MaxLifetime: cfg.MaxLifetime.Duration},
 	}
 	if c.PublicKeys, err = cfg.publicKeys(); err != nil {
 		return nil, err
@@ -145,10 +145,12 @@ func setUpBootstrap(ctx context.Context, host keywright.Host, cfg bootstrapConfi
 	if c.Secret == "" && len(c.PublicKeys) == 0 {
 		c.Disabled = true // claimed, and the secret has been taken away since
 	}
-	if !c.Disabled && !status.Claimed && c.Secret != "" {
-		if err := printCommand(host.URL, c); err != nil {
-			return nil, err
-		}
+	boot, err := bootstrap.New(c)
+	if err != nil {
+		return nil, err
 	}
-	return bootstrap.New(c)
+	if !c.Disabled && !status.Claimed && c.Secret != "" {
+		err = printCommand(host.URL, c, status)
+	}
+	return boot, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -31,15 +32,19 @@ func routes(host keywright.Host, boot *bootstrap.Handler) http.Handler {
 
 func whoami(w http.ResponseWriter, r *http.Request) {
 	p, _ := keywright.FromContext(r.Context())
+	var expires *time.Time
+	if !p.Expires.IsZero() {
+		expires = &p.Expires
+	}
 	writeJSON(w, struct {
 		Method     keywright.Method  `json:"method"`
 		Issuer     string            `json:"issuer"`
 		Subject    string            `json:"subject"`
 		Scopes     []string          `json:"scopes"`
 		Credential string            `json:"credential"`
-		Expires    time.Time         `json:"expires,omitzero"`
+		Expires    *time.Time        `json:"expires"` // null: never
 		Attrs      map[string]string `json:"attrs"`
-	}{p.Method, p.Issuer, p.Subject, p.Scopes, p.Credential, p.Expires, p.Attrs})
+	}{p.Method, p.Issuer, p.Subject, append([]string{}, p.Scopes...), p.Credential, expires, maps.Collect(maps.All(p.Attrs))})
 }
 
 // connectUser answers as Posit Connect's clients want it: a user behind the key.
@@ -65,6 +70,18 @@ func logRequests(next http.Handler) http.Handler {
 		start, rec := time.Now(), &recorder{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(rec, r)
 		slog.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "remote", r.RemoteAddr, "took", time.Since(start))
+	})
+}
+
+// hangUpAfterChunks ends the connection after a request that came in chunks.
+// A Content-Length beside them is ignored, but a proxy in front may have gone by
+// it: what it took for the body must not be served as a request (RFC 9112, 6.1).
+func hangUpAfterChunks(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
