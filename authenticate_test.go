@@ -103,6 +103,7 @@ func TestChallenge(t *testing.T) {
 		{"keys", []keywright.Authenticator{w.Keys.Of("admin")}, []string{"Bearer"}},
 		{"keys and another", []keywright.Authenticator{w.Keys.Of("admin"), challenger{absent}}, []string{"Bearer, Connect-Bootstrap"}},
 		{"one that has none", []keywright.Authenticator{absent}, nil},
+		{"one that has none to tell", []keywright.Authenticator{challenger{&authenticator{err: keywright.ErrNoCredential}}}, nil},
 	} {
 		rec := httptest.NewRecorder()
 		keywright.Require(tt.auths...)(whoami).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
@@ -125,6 +126,33 @@ func TestKeysBesideAnotherUseOfBearer(t *testing.T) {
 		rec := httptest.NewRecorder()
 		if h.ServeHTTP(rec, bearer(text)); rec.Code != want {
 			t.Errorf("%.9s: got %d, want %d", text, rec.Code, want)
+		}
+	}
+}
+
+// Two Authenticators for keys of one host take the keys of both.
+func TestRequireKeysTwice(t *testing.T) {
+	w, stranger := newWorld(t), newWorld(t)
+	spec := adminSpec()
+	spec.Kind = "prov"
+	admin, prov := w.issue(t, adminSpec()), w.issue(t, spec)
+	twice := keywright.Require(w.Keys.Of("admin"), w.Keys.Of("prov"))(whoami)
+	once := keywright.Require(w.Keys.Of("admin"), w.Keys.Of())(whoami)
+	others := keywright.Require(stranger.Keys.Of("admin"), w.Keys.Of("admin"))(whoami)
+	for _, tt := range []struct {
+		name string
+		h    http.Handler
+		text string
+		want int
+	}{
+		{"the first kind", twice, admin.Text, 200},
+		{"the second kind", twice, prov.Text, 200},
+		{"a kind of neither", once, prov.Text, 403},
+		{"of another host", others, admin.Text, 401},
+	} {
+		rec := httptest.NewRecorder()
+		if tt.h.ServeHTTP(rec, bearer(tt.text)); rec.Code != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.name, rec.Code, tt.want)
 		}
 	}
 }

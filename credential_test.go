@@ -120,6 +120,40 @@ func TestSlowHashIsForgottenWithTheRecord(t *testing.T) {
 	}
 }
 
+// Guesses at slow hashes wait for each other, not the rest of the server for
+// them; and for a key that has ended nothing is computed.
+func TestSlowHashesHaveTheirSlots(t *testing.T) {
+	host, m := bcryptHost(t)
+	for range cap(host.Keys.slow) {
+		host.Keys.slow <- struct{}{} // all are at work
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := host.Keys.Of("admin").Authenticate(bearerRequest(m.Text).WithContext(ctx))
+	if AsError(err).Code != CodeUnavailable {
+		t.Errorf("without a slot: got %v, want code %s", err, CodeUnavailable)
+	}
+	if err := host.Keys.Disable(t.Context(), Principal{}, m.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = host.Keys.Of("admin").Authenticate(bearerRequest(m.Text))
+	if AsError(err).Code != CodeInvalidToken {
+		t.Errorf("disabled, without a slot: got %v, want code %s", err, CodeInvalidToken)
+	}
+	<-host.Keys.slow
+	if err := host.Keys.Enable(t.Context(), Principal{}, m.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the slot is given back
+		if _, err := host.Keys.Of("admin").Authenticate(bearerRequest(m.Text)); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(host.Keys.slow); n != cap(host.Keys.slow)-1 {
+		t.Errorf("%d slots are taken, want %d", n, cap(host.Keys.slow)-1)
+	}
+}
+
 func bcryptHost(t *testing.T) (Host, MintedKey) {
 	t.Helper()
 	host, err := NewHost(HostConfig{

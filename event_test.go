@@ -197,7 +197,14 @@ func TestRefusedLogsOnlyOurOwnTrouble(t *testing.T) {
 	if !strings.Contains(w.log.String(), "b.refused") || !strings.Contains(w.log.String(), "defect") {
 		t.Errorf("a defect was not logged: %s", w.log)
 	}
-	if len(w.events("a.refused")) != 1 || len(w.events("b.refused")) != 1 {
-		t.Error("Audit was not told of both")
+	before := w.log.String()
+	gone, hangUp := context.WithCancel(context.Background())
+	hangUp()
+	w.Hooks.Refused(gone, "c.refused", keywright.Wrap(keywright.CodeUnavailable, gone.Err()))
+	if w.log.String() != before {
+		t.Errorf("that a client hung up was logged: %s", w.log)
+	}
+	if len(w.events("c.refused")) != 1 || len(w.events("a.refused")) != 1 || len(w.events("b.refused")) != 1 {
+		t.Error("Audit was not told of all")
 	}
 }

@@ -39,6 +39,8 @@ func TestNewHostChecksItsConfig(t *testing.T) {
 		{"URL with a query", func(c *keywright.HostConfig) { c.URL = parse("https://h.example/?a=b") }, "HostConfig.URL"},
 		{"URL with a fragment", func(c *keywright.HostConfig) { c.URL = parse("https://h.example/#a") }, "HostConfig.URL"},
 		{"negative retention", func(c *keywright.HostConfig) { c.AuditRetention = -1 }, "HostConfig.AuditRetention"},
+		{"retention of a century", func(c *keywright.HostConfig) { c.AuditRetention = 100 * 365 * 24 * time.Hour }, ""},
+		{"retention of more", func(c *keywright.HostConfig) { c.AuditRetention = 100*365*24*time.Hour + 1 }, "HostConfig.AuditRetention"},
 		{"kind without a name", func(c *keywright.HostConfig) { c.Kinds = map[string]string{"": "a"} }, "HostConfig.Kinds"},
 		{"kind without a prefix", func(c *keywright.HostConfig) { c.Kinds = map[string]string{"a": ""} }, "HostConfig.Kinds"},
 		{"prefix with a dash", func(c *keywright.HostConfig) { c.Kinds = map[string]string{"a": "a-b"} }, "HostConfig.Kinds"},

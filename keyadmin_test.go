@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 func TestIssueRefuses(t *testing.T) {
 	w := newWorld(t)
 	for name, edit := range map[string]func(*keywright.KeySpec){
+		"a parent that no store holds":  func(s *keywright.KeySpec) { s.Parent = store.Key{Kind: "publisher", ID: "\x00"} },
+		"half a parent":                 func(s *keywright.KeySpec) { s.Parent = store.Key{Kind: "publisher"} },
+		"a description of 2 MiB":        func(s *keywright.KeySpec) { s.Description = strings.Repeat("d", 2<<20) },
 		"a kind that is not configured": func(s *keywright.KeySpec) { s.Kind = "other" },
 		"no kind":                       func(s *keywright.KeySpec) { s.Kind = "" },
 		"no subject":                    func(s *keywright.KeySpec) { s.Subject = "" },
@@ -26,8 +30,13 @@ func TestIssueRefuses(t *testing.T) {
 	} {
 		spec := adminSpec()
 		edit(&spec)
-		if m, err := w.Keys.Issue(t.Context(), operator, spec); err == nil || m.Text != "" {
-			t.Errorf("%s: issued", name)
+		m, err := w.Keys.Issue(t.Context(), operator, spec)
+		want := keywright.CodeInvalidRequest
+		if name == "no such parent" {
+			want = keywright.CodeConflict
+		}
+		if wantCode(t, name, err, want); m.Text != "" {
+			t.Errorf("%s: a key came with the error", name)
 		}
 	}
 	if n := len(w.db.commits(keywright.KindKey)); n != 0 {

@@ -13,7 +13,7 @@ func TestRegister(t *testing.T) {
 	route := keywright.Route{Method: "POST", Pattern: "/a/b", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.Method+" "+r.URL.Path)
 	})}
-	for prefix, path := range map[string]string{"": "/a/b", "/": "/a/b", "/connect": "/connect/a/b", "/connect/": "/connect/a/b"} {
+	for prefix, path := range map[string]string{"": "/a/b", "/": "/a/b", "/connect": "/connect/a/b", "/connect/": "/connect/a/b", "connect": "/connect/a/b", "a.b/c/": "/a.b/c/a/b"} {
 		mux := http.NewServeMux()
 		keywright.Register(mux, prefix, route)
 		for _, method := range []string{"POST", "GET"} { // the handler itself refuses methods

@@ -6,8 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -126,60 +124,5 @@ func TestClientSendsTheSameToken(t *testing.T) {
 	}
 	if len(seen) != 3 || seen[0] != seen[1] || seen[1] != seen[2] {
 		t.Errorf("%d tries, want 3 with one token", len(seen))
-	}
-}
-
-func TestDecodeSecret(t *testing.T) {
-	file := func(content string) (string, error) {
-		path := filepath.Join(t.TempDir(), "secret")
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return bootstrap.SecretFromFile(path)
-	}
-	tests := []struct{ name, content, want string }{
-		{"plain", secret, ""},
-		{"BST-09 line break behind", secret + "\n", ""},
-		{"BST-09 white space around", " \t" + secret + "\r\n", ""},
-		{"BST-09 line breaks inside", secret[:20] + "\r\n" + secret[20:], ""},
-		{"BST-07 empty", "", "empty"},
-		{"BST-07 white space", " \n", "empty"},
-		{"BST-07 1 byte", "AA==", "1 bytes"},
-		{"BST-07 31 bytes", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MA==", "31 bytes"},
-		{"BST-09 not base64", "this is not base64!!", "not standard base64"},
-		{"BST-09 URL-safe alphabet", strings.ReplaceAll(secret, "/", "_"), "URL-safe"},
-		{"no padding", strings.TrimRight(secret, "="), "not standard base64"},
-		{"blank inside", secret[:20] + " " + secret[20:], "not standard base64"},
-		{"spare bits", secret[:42] + "p=", "not standard base64"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			_, err := file(tt.content)
-			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
-		})
-	}
-	if _, err := bootstrap.SecretFromFile(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no file: got %v", err)
-	}
-	if a, b := bootstrap.NewSecret(), bootstrap.NewSecret(); a == b {
-		t.Error("two new secrets are the same")
-	}
-}
-
-func TestSecretFromEnv(t *testing.T) {
-	t.Setenv(bootstrap.SecretVariable, "")
-	t.Setenv(bootstrap.ConnectSecretVariable, "")
-	if s, ok := bootstrap.SecretFromEnv(); ok {
-		t.Errorf("got %q, want none", s)
-	}
-	t.Setenv(bootstrap.ConnectSecretVariable, "theirs")
-	if s, ok := bootstrap.SecretFromEnv(); !ok || s != "theirs" {
-		t.Errorf("got %q, %v, want theirs", s, ok)
-	}
-	t.Setenv(bootstrap.SecretVariable, "ours")
-	if s, ok := bootstrap.SecretFromEnv(); !ok || s != "ours" {
-		t.Errorf("got %q, %v, want ours", s, ok)
 	}
 }

@@ -1,12 +1,16 @@
 package bootstrap
 
 import (
+	"crypto"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -54,6 +58,48 @@ func SecretFromFile(path string) (string, error) {
 		return "", fmt.Errorf("bootstrap: secret in %s: %w", path, err)
 	}
 	return string(b), nil
+}
+
+// EnsureSecretFile is SecretFromFile for a server that makes its own secret:
+// where there is no file, a new secret is written to one of mode 0600. It
+// appears whole or not at all, and processes that start at once agree on it.
+func EnsureSecretFile(path string) (string, error) {
+	secret, err := SecretFromFile(path)
+	if !errors.Is(err, os.ErrNotExist) {
+		return secret, err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return "", fmt.Errorf("bootstrap: make secret: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString(NewSecret() + "\n")
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
+		// Unlike a rename, a link does not replace what another process made.
+		err = os.Link(tmp.Name(), path)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("bootstrap: make secret: %w", err)
+	}
+	return SecretFromFile(path)
+}
+
+// PublicKeyFromFile reads a public key for [Config.PublicKeys] from a PEM file
+// ("PUBLIC KEY", RFC 7468, section 13), as openssl pkey -pubout writes it.
+func PublicKeyFromFile(path string) (crypto.PublicKey, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: read public key: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil || block.Type != "PUBLIC KEY" {
+		return nil, fmt.Errorf("bootstrap: public key %s: want PEM of type PUBLIC KEY", path)
+	}
+	key, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("bootstrap: public key %s: %w", path, err)
+	}
+	return key, nil
 }
 
 // decodeSecret reads standard base64 with padding. White space around it and

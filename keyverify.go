@@ -1,0 +1,129 @@
+package keywright
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/keywright/keywright/internal/token"
+	"github.com/keywright/keywright/store"
+)
+
+// Why a key is refused: for the audit, never for the caller.
+var (
+	errUnknownKey  = errors.New("no such key")
+	errWrongSecret = errors.New("wrong secret for this key id")
+	errNotValid    = errors.New("key is disabled or has expired")
+	errNoParent    = errors.New("the parent of the key is disabled or gone")
+)
+
+// verify finds the live credential that key proves.
+func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
+	c := k.known.get(key.ID)
+	for range maxTries {
+		records, err := k.read(ctx, key.ID, c)
+		switch {
+		case err != nil:
+			return nil, Wrap(CodeUnavailable, err)
+		case !records[0].Exists():
+			return nil, k.invalid(fmt.Errorf("%w: %s", errUnknownKey, key.ID))
+		}
+		fresh := c == nil || c.version != records[0].Version
+		if fresh {
+			if c, err = decodeCredential(records[0]); err != nil {
+				return nil, Wrap(CodeInternal, err)
+			}
+		}
+		now := k.host.Hooks.Now()
+		if c.Hash.Method == token.Bcrypt && !c.validAt(now) {
+			return nil, k.invalid(fmt.Errorf("%w: %s", errNotValid, key.ID)) // not worth its time
+		}
+		switch match, err := k.matches(ctx, c, key.Text); {
+		case err != nil:
+			return nil, Wrap(CodeUnavailable, err)
+		case !match || c.Kind != k.byName[key.Prefix]:
+			return nil, k.invalid(fmt.Errorf("%w: %s", errWrongSecret, key.ID))
+		}
+		if fresh {
+			// Only now is it known which other records to ask for.
+			c = k.known.put(c)
+			continue
+		}
+		if !c.validAt(now) {
+			return nil, k.invalid(fmt.Errorf("%w: %s", errNotValid, key.ID))
+		}
+		return c, k.checkParent(c, records[1:])
+	}
+	return nil, Wrap(CodeUnavailable, fmt.Errorf("key %s changed during each of %d reads", key.ID, maxTries))
+}
+
+// read gets the key's record and, when c says what they are, its parent and
+// its first use, in this order and one round trip.
+func (k *Keys) read(ctx context.Context, id string, c *known) ([]store.Record, error) {
+	var keys [3]store.Key
+	keys[0] = store.Key{Kind: KindKey, ID: id}
+	n := 1
+	if c != nil && c.Parent != nil {
+		keys[n] = *c.Parent
+		n++
+	}
+	if c != nil && c.FirstUse && !c.firstUsed.Load() {
+		keys[n] = store.Key{Kind: KindKeyFirst, ID: id}
+		n++
+	}
+	records, err := k.host.Store.Get(ctx, keys[:n]...)
+	if err == nil && n > 1 && keys[n-1].Kind == KindKeyFirst && records[n-1].Exists() {
+		c.firstUsed.Store(true)
+	}
+	return records, err
+}
+
+func (k *Keys) checkParent(c *known, records []store.Record) error {
+	if c.Parent == nil {
+		return nil
+	}
+	parent := records[0]
+	if parent.Exists() && c.parent.Load() == parent.Version {
+		return nil
+	}
+	var state struct {
+		Disabled bool `json:"disabled"`
+	}
+	if parent.Exists() {
+		if err := json.Unmarshal(parent.Data, &state); err != nil {
+			return Wrap(CodeInternal, fmt.Errorf("keywright: parent of key %s: %w", c.id, err))
+		}
+	}
+	if !parent.Exists() || state.Disabled {
+		return k.invalid(fmt.Errorf("%w: %s", errNoParent, c.id))
+	}
+	c.parent.Store(parent.Version)
+	return nil
+}
+
+// matches compares text with the stored hash. What a slow hash has accepted is
+// remembered by its SHA-256, so that it costs its time once per process; and
+// only some are computed at one time, so that guesses leave room for others.
+func (k *Keys) matches(ctx context.Context, c *known, text string) (bool, error) {
+	if c.Hash.Method != token.Bcrypt {
+		return k.hasher.Match(c.Hash, text), nil
+	}
+	sum := sha256.Sum256([]byte(text))
+	if seen := c.slow.Load(); seen != nil && subtle.ConstantTimeCompare(seen[:], sum[:]) == 1 {
+		return true, nil
+	}
+	select {
+	case k.slow <- struct{}{}:
+		defer func() { <-k.slow }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if !k.hasher.Match(c.Hash, text) {
+		return false, nil
+	}
+	c.slow.Store(&sum)
+	return true, nil
+}
