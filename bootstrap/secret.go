@@ -32,15 +32,21 @@ func NewSecret() string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// SecretFromEnv returns the first of the two variables that is set, and
-// whether one is. An empty variable is not set.
-func SecretFromEnv() (secret string, ok bool) {
+// SecretFromEnv returns the first of the two variables that is set, or "" when
+// none is. An empty variable is not set; one that holds no secret is an error
+// that names it.
+func SecretFromEnv() (string, error) {
 	for _, name := range []string{SecretVariable, ConnectSecretVariable} {
-		if s := os.Getenv(name); s != "" {
-			return s, true
+		s := os.Getenv(name)
+		if s == "" {
+			continue
 		}
+		if _, err := decodeSecret(s); err != nil {
+			return "", fmt.Errorf("bootstrap: environment variable %s: %w", name, err)
+		}
+		return s, nil
 	}
-	return "", false
+	return "", nil
 }
 
 // SecretFromFile reads a secret that a program like base64 has written.

@@ -55,18 +55,22 @@ func TestDecodeSecret(t *testing.T) {
 }
 
 func TestSecretFromEnv(t *testing.T) {
-	t.Setenv(bootstrap.SecretVariable, "")
-	t.Setenv(bootstrap.ConnectSecretVariable, "")
-	if s, ok := bootstrap.SecretFromEnv(); ok {
-		t.Errorf("got %q, want none", s)
+	theirs, ours := bootstrap.NewSecret(), bootstrap.NewSecret()
+	tests := []struct{ name, ours, theirs, want, err string }{
+		{"none", "", "", "", ""},
+		{"theirs", "", theirs, theirs, ""},
+		{"ours before theirs", ours, theirs, ours, ""},
+		{"no secret", "", "short", "", bootstrap.ConnectSecretVariable},
 	}
-	t.Setenv(bootstrap.ConnectSecretVariable, "theirs")
-	if s, ok := bootstrap.SecretFromEnv(); !ok || s != "theirs" {
-		t.Errorf("got %q, %v, want theirs", s, ok)
-	}
-	t.Setenv(bootstrap.SecretVariable, "ours")
-	if s, ok := bootstrap.SecretFromEnv(); !ok || s != "ours" {
-		t.Errorf("got %q, %v, want ours", s, ok)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv(bootstrap.SecretVariable, tt.ours)
+			t.Setenv(bootstrap.ConnectSecretVariable, tt.theirs)
+			got, err := bootstrap.SecretFromEnv()
+			if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("got %q, %v, want %q and an error with %q", got, err, tt.want, tt.err)
+			}
+		})
 	}
 }
 

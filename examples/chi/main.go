@@ -22,8 +22,11 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
 	flag.Parse()
-	secret, given := bootstrap.SecretFromEnv()
-	if !given {
+	secret, err := bootstrap.SecretFromEnv()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if secret == "" {
 		secret = bootstrap.NewSecret()
 		if err := printCommand("http://"+*addr, secret); err != nil {
 			log.Fatal(err)

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -79,17 +76,9 @@ func (c bootstrapConfig) check() error {
 func (c bootstrapConfig) publicKeys() ([]crypto.PublicKey, error) {
 	var keys []crypto.PublicKey
 	for _, path := range c.PublicKeyFiles {
-		b, err := os.ReadFile(path)
+		key, err := bootstrap.PublicKeyFromFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("public_key_files: %w", err)
-		}
-		block, _ := pem.Decode(b)
-		if block == nil {
-			return nil, fmt.Errorf("public_key_files: %s is not PEM", path)
-		}
-		key, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("public_key_files: %s: %w", path, err)
 		}
 		keys = append(keys, key)
 	}
@@ -125,37 +114,17 @@ func besides(db string) files {
 // bootstrapSecret takes the secret from the environment, else from the file
 // that an earlier start has made, else makes one unless settled.
 func (f files) bootstrapSecret(settled bool) (string, error) {
-	if s, ok := bootstrap.SecretFromEnv(); ok {
-		if _, err := bootstrap.NewVerifier(bootstrap.VerifierConfig{Secret: s}); err != nil {
-			return "", fmt.Errorf("environment variable %s or %s: %w", bootstrap.SecretVariable, bootstrap.ConnectSecretVariable, err)
-		}
-		return s, nil
+	if s, err := bootstrap.SecretFromEnv(); s != "" || err != nil {
+		return s, err
+	}
+	if !settled {
+		return bootstrap.EnsureSecretFile(f.secret)
 	}
 	s, err := bootstrap.SecretFromFile(f.secret)
-	switch {
-	case !errors.Is(err, os.ErrNotExist):
-		return s, err
-	case settled:
+	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
-	if err := f.writeSecret(bootstrap.NewSecret()); err != nil && !errors.Is(err, os.ErrExist) {
-		return "", err
-	}
-	return bootstrap.SecretFromFile(f.secret) // another process may have been first
-}
-
-// writeSecret makes the file appear whole, unless there is one.
-func (f files) writeSecret(s string) error {
-	tmp, err := os.CreateTemp(filepath.Dir(f.secret), filepath.Base(f.secret)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(s + "\n")
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Link(tmp.Name(), f.secret)
+	return s, err
 }
 
 // printCommand shows the operator how to go on. It goes to standard output,
@@ -170,6 +139,6 @@ func printCommand(server fmt.Stringer, c bootstrap.Config, status bootstrap.Stat
 	if err != nil {
 		return err
 	}
-	fmt.Printf("This server has no admin key yet. Within 15 minutes, run:\n\n  curl -X POST -H 'Authorization: Connect-Bootstrap %s' %s%s\n\n", token, server, bootstrap.Path)
+	fmt.Printf("This server has no admin key yet. Before the token in it expires, run:\n\n  curl -X POST -H 'Authorization: Connect-Bootstrap %s' %s%s\n\n", token, server, bootstrap.Path)
 	return nil
 }
