@@ -121,21 +121,22 @@ func Parse(text string) (Key, error) {
 	if putChecksum(&sum, text[:end]); string(sum[:]) != text[end:] {
 		return Key{}, ErrMalformed
 	}
+	// After the checksum, which is what an invented key fails.
+	for i := end - IDLen - SecretLen; i < end; i++ {
+		if !isBase62(text[i]) {
+			return Key{}, ErrMalformed
+		}
+	}
 	return k, nil
 }
 
-// split checks length and alphabet.
+// split checks the length.
 func split(text string) (Key, bool) {
 	sep := len(text) - bodyLen - 1
 	if sep < 1 || sep > maxPrefix || text[sep] != '_' {
 		return Key{}, false
 	}
 	body := text[sep+1:]
-	for i := range len(body) {
-		if !isBase62(body[i]) {
-			return Key{}, false
-		}
-	}
 	return Key{Text: text, Prefix: text[:sep], ID: body[:IDLen], Secret: body[IDLen : IDLen+SecretLen]}, true
 }
 
