@@ -34,7 +34,7 @@ func TestStatusTable(t *testing.T) {
 	}{
 		{"200 the key", nil, "POST", bootstrap.Path, 200, nil},
 		{"401 another secret", func(_ *fixture, c *bootstrap.Config) { c.Secret = bootstrap.NewSecret() }, "POST", bootstrap.Path, 401, nil},
-		{"403 claimed", func(f *fixture, c *bootstrap.Config) { f.redeem(f.serve(*c), f.token()) }, "POST", bootstrap.Path, 403, nil},
+		{"BST-34 403 claimed", func(f *fixture, c *bootstrap.Config) { f.redeem(f.serve(*c), f.token()) }, "POST", bootstrap.Path, 403, nil},
 		{"403 the host has administrators", func(_ *fixture, c *bootstrap.Config) {
 			c.Claimed = func(context.Context) (bool, error) { return true, nil }
 		}, "POST", bootstrap.Path, 403, nil},
