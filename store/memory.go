@@ -142,7 +142,14 @@ func (m *Memory) Sweep(ctx context.Context, before time.Time, max int) (int, err
 func (m *Memory) sweep(before time.Time, max int) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.forget(min(nanos(before), m.now()), max)
+	now := m.now()
+	switch {
+	case before.After(time.Unix(0, now)):
+		return m.forget(now, max)
+	case before.Before(time.Unix(0, 0)):
+		return 0 // no expiry is as early, and nanoseconds do not reach there
+	}
+	return m.forget(before.UnixNano(), max)
 }
 
 // now is the time in nanoseconds since 1970.

@@ -16,8 +16,9 @@ type Set struct {
 
 // ParseJWKS reads a JWK Set of at most [MaxSet] bytes and [MaxKeys] keys. A key
 // that [ParseJWK] refuses, or that is of a kind not invented yet, does not
-// spoil the others; a text that is not strict JSON is refused whole. Without a single usable key the error is not nil, so that
-// nobody replaces good keys by none; the Set then still tells the reasons.
+// spoil the others; a text that is not strict JSON is refused whole. Without a
+// single usable key the error is not nil, so that nobody replaces good keys by
+// none; the Set then still tells the reasons.
 func ParseJWKS(data []byte) (Set, error) {
 	if len(data) > MaxSet {
 		return Set{}, fmt.Errorf("jose: JWK Set longer than %d bytes", MaxSet)

@@ -42,9 +42,31 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) error {
 				return err
 			}
 		}
-		return nil
+		return s.recheck(ctx, q, now, steps)
 	})
 	return wrap(ctx, "commit", err)
+}
+
+// recheckAfter is how long a Commit may wait for locks until what it has
+// checked might have expired meanwhile.
+const recheckAfter = 10 * time.Millisecond
+
+// recheck does the Checks again, whose records are locked by now, when the
+// Commit had to wait.
+func (s *Store) recheck(ctx context.Context, q querier, began time.Time, steps [][]numbered) error {
+	now := s.now()
+	if now.Sub(began) < recheckAfter {
+		return nil
+	}
+	for _, step := range steps {
+		if step[0].Action != store.ActionCheck {
+			continue
+		}
+		if err := s.apply(ctx, q, now, step); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plan puts ops in an order in which any two Commits lock what they share, so
@@ -129,7 +151,7 @@ func (s *Store) insert(ctx context.Context, q querier, now time.Time, step []num
 	for i, op := range step {
 		keys[i] = op.Record.Key()
 	}
-	have, err := s.read(ctx, q, now, keys)
+	have, err := s.read(ctx, q, time.Time{}, keys) // those that were born expired too
 	if err != nil {
 		return err
 	}

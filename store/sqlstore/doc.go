@@ -22,8 +22,9 @@
 // below that only the crash of the process, and Open asks for
 // [Config].InsecureRelaxedSync. A busy timeout is not needed: the Store waits
 // for the lock itself, because SQLite's wait may outlast the context. A host
-// that has one for its own statements loses nothing by it but a few
-// microseconds per Commit; in a write the Store puts it aside.
+// that has one for its own statements loses a few microseconds per Commit, as
+// the Store puts it aside in a write; a read, and a new connection, may wait for
+// it beyond their context where somebody holds the file in EXCLUSIVE mode.
 //
 // SQLite admits one writer at a time. Within a process writers queue, and
 // between processes they poll every 4 ms or more often.

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/keywright/keywright/store"
@@ -73,11 +74,15 @@ func (s *Store) query(ctx context.Context, q querier, n int, args []any) (*sql.R
 // drivers remember statements themselves, in ways that suit a connection
 // pooler in between.
 //
-// The statements live as long as the connections of db: nothing to close.
+// The statements live as long as the connections of db: nothing to close, and
+// no reason to open a second Store over one db.
 func (s *Store) prepareGets(ctx context.Context) error {
 	for n := 1; n <= 2; n++ {
 		statement, err := s.db.PrepareContext(ctx, s.sql.get(n))
 		if err != nil {
+			for _, p := range s.prepared {
+				err = errors.Join(err, p.Close())
+			}
 			return err
 		}
 		s.prepared = append(s.prepared, statement)

@@ -42,7 +42,7 @@ func (s *Store) prepareSQLite(ctx context.Context, relaxed bool) error {
 }
 
 func (s *Store) preparePostgres(ctx context.Context, relaxed bool) error {
-	var encoding, synchronous string
+	var encoding, synchronous, fsync string
 	if err := s.db.QueryRowContext(ctx, `SHOW server_encoding`).Scan(&encoding); err != nil {
 		return err
 	}
@@ -54,6 +54,12 @@ func (s *Store) preparePostgres(ctx context.Context, relaxed bool) error {
 	}
 	if synchronous == "off" && !relaxed {
 		return fmt.Errorf("synchronous_commit is off, want on, or InsecureRelaxedSync")
+	}
+	if err := s.db.QueryRowContext(ctx, `SHOW fsync`).Scan(&fsync); err != nil {
+		return err
+	}
+	if fsync == "off" && !relaxed {
+		return fmt.Errorf("fsync is off, want on, or InsecureRelaxedSync")
 	}
 	return nil
 }

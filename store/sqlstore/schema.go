@@ -130,6 +130,11 @@ func (have *table) check(want table) error {
 			return fmt.Errorf("index %s on (%s) is missing", name, want.indexes[name])
 		}
 	}
+	for _, name := range sortedKeys(have.indexes) {
+		if strings.Contains(have.indexes[name], " UNIQUE") {
+			return fmt.Errorf("unknown unique index %s on (%s)", name, have.indexes[name])
+		}
+	}
 	return nil
 }
 

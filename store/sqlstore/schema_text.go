@@ -10,12 +10,14 @@ type schemaText struct {
 	lock   string   // keeps other processes from making tables until its end
 	create []string // everything, in an empty database
 
-	// columns asks for (table, column, type, collation), in words that
-	// wantedColumns uses; a nullable column has " NULL" after its type.
+	// columns asks for (table, column, type), the type in the words of wanted
+	// and with whatever else is not as it should be behind it.
 	columns string
 
 	// indexes asks for (table, index, whether it is the primary key, column,
-	// collation), ordered by the position of the column in the index.
+	// whether that is compared byte for byte), ordered by the position of the
+	// column in the index. A column of a unique index has " UNIQUE" behind it,
+	// unless that is the primary key.
 	indexes string
 }
 
@@ -50,9 +52,11 @@ var sqliteSchema = schemaText{
 	},
 	columns: `SELECT t.name, c.name, CASE c.type WHEN 'INTEGER' THEN 'integer' WHEN 'TEXT' THEN 'text'
 	WHEN 'BLOB' THEN 'bytes' ELSE c.type END || CASE c."notnull" WHEN 0 THEN ' NULL' ELSE '' END
+	|| CASE WHEN upper(t.sql) LIKE '%COLLATE%' THEN ' in a table with a collation' ELSE '' END
 FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c
 WHERE t.type = 'table' AND t.name IN ('keywright_meta', 'keywright_records', 'keywright_counters')`,
-	indexes: `SELECT t.name, i.name, i.origin = 'pk', x.name, x.coll = 'BINARY'
+	indexes: `SELECT t.name, i.name, i.origin = 'pk',
+	x.name || CASE WHEN i."unique" AND i.origin <> 'pk' THEN ' UNIQUE' ELSE '' END, x.coll = 'BINARY'
 FROM sqlite_master t JOIN pragma_index_list(t.name) i JOIN pragma_index_xinfo(i.name) x
 WHERE t.type = 'table' AND t.name IN ('keywright_meta', 'keywright_records', 'keywright_counters')
 	AND x.key = 1
@@ -99,7 +103,8 @@ FROM pg_class t
 JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_collation l ON l.oid = a.attcollation
 WHERE t.oid IN (to_regclass('keywright_meta'), to_regclass('keywright_records'), to_regclass('keywright_counters'))`,
-	indexes: `SELECT t.relname::text, n.relname::text, i.indisprimary, a.attname::text, true
+	indexes: `SELECT t.relname::text, n.relname::text, i.indisprimary,
+	a.attname::text || CASE WHEN i.indisunique AND NOT i.indisprimary THEN ' UNIQUE' ELSE '' END, true
 FROM pg_index i
 JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_class n ON n.oid = i.indexrelid

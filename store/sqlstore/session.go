@@ -31,9 +31,6 @@ func (s *Store) write(ctx context.Context, sc scope, fn func(context.Context, qu
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.turn == nil && sc == alone {
-		return s.retry(ctx, func() error { return fn(ctx, s.db) })
-	}
 	if s.turn != nil {
 		select {
 		case s.turn <- struct{}{}:
@@ -52,8 +49,13 @@ func (s *Store) attempt(ctx context.Context, sc scope, fn func(context.Context, 
 		return err
 	}
 	defer se.close()
+	// Until its outcome is known, nobody else gets the connection, not even
+	// when fn panics.
+	se.broken = true
 	if sc == alone {
-		return fn(se.ctx, se.conn)
+		err := fn(se.ctx, se.conn)
+		se.broken = false // it was a statement, and is over
+		return err
 	}
 	if _, err := se.conn.ExecContext(se.ctx, s.sql.begin); err != nil {
 		se.broken = !isBusy(err)
@@ -68,9 +70,9 @@ func (s *Store) attempt(ctx context.Context, sc scope, fn func(context.Context, 
 		return err
 	}
 	if _, err := se.conn.ExecContext(se.ctx, "COMMIT"); err != nil {
-		se.broken = true
 		return fmt.Errorf("commit, which may or may not have happened: %w", err)
 	}
+	se.broken = false
 	return nil
 }
 
@@ -80,7 +82,9 @@ type beginError struct{ error }
 
 func (e *beginError) Unwrap() error { return e.error }
 
-// A session is one connection for the time of one write.
+// A session is one connection for the time of one write. database/sql repeats
+// a statement when a driver says that its connection is bad, also where it was
+// sent, but never one on a connection of one's own.
 type session struct {
 	conn   *sql.Conn
 	ctx    context.Context // for its statements
@@ -116,12 +120,10 @@ func (s *Store) newSession(ctx context.Context) (*session, error) {
 // the connection closes; that needs no answer from one that may be silent.
 func (se *session) rollback() {
 	if se.ctx.Err() != nil {
-		se.broken = true
 		return
 	}
-	if _, err := se.conn.ExecContext(se.ctx, "ROLLBACK"); err != nil {
-		se.broken = true
-	}
+	_, err := se.conn.ExecContext(se.ctx, "ROLLBACK")
+	se.broken = err != nil
 }
 
 // close returns the connection to the pool, or drops it.

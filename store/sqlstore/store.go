@@ -40,7 +40,7 @@ type Config struct {
 
 	// InsecureRelaxedSync accepts a database that answers before a change is
 	// on the disk: SQLite with synchronous below FULL, PostgreSQL with
-	// synchronous_commit off. A power failure may then undo the last changes
+	// synchronous_commit or fsync off. A power failure may then undo the last changes
 	// that Commit reported as done: a one-time token works again, a revoked
 	// key lives. Zero refuses such a database.
 	InsecureRelaxedSync bool

@@ -20,6 +20,9 @@ func (s *Store) Sweep(ctx context.Context, before time.Time, max int) (int, erro
 	if now := s.now(); before.After(now) {
 		before = now
 	}
+	if before.Before(time.Unix(0, 0)) {
+		return 0, nil // no expiry is as early, and nanoseconds do not reach there
+	}
 	total := 0
 	for _, text := range []string{s.sql.sweepRecords, s.sql.sweepCounters} {
 		for total < max {

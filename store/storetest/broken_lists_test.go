@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -189,6 +190,7 @@ func byOffset(ctx context.Context, m *store.Memory, q store.Query, yield func(st
 		if !found {
 			return
 		}
+		runtime.Gosched() // so that others get between also where there is one processor
 	}
 }
 

@@ -29,6 +29,20 @@ var brokenRaces = []breaker{
 			return before + n, err
 		}}
 	}},
+	{"an ended window begins again in two steps", []string{"races/a window"}, func(m *store.Memory, _ func() time.Time) store.Store {
+		meet := make(rendezvous)
+		return broken{Memory: m, add: func(ctx context.Context, counter string, n int64, until time.Time) (int64, error) {
+			before, err := m.Add(ctx, counter, 0, until)
+			if err == nil && before == 0 && n != 0 {
+				meet.wait()
+				_, err = m.Add(ctx, counter, -store.MaxDelta, until)
+			}
+			if err != nil {
+				return 0, err
+			}
+			return m.Add(ctx, counter, n, until)
+		}}
+	}},
 	{"locks are taken in the order of the ops", []string{"races/opposite orders"}, func(m *store.Memory, _ func() time.Time) store.Store {
 		locks := rowLocks{rows: make(map[store.Key]chan struct{}), meet: make(rendezvous)}
 		return broken{Memory: m, commit: func(ctx context.Context, ops []store.Op) error {

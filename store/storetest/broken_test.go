@@ -206,6 +206,7 @@ func oneByOne(ctx context.Context, m *store.Memory, ops []store.Op) error {
 		if err := m.Commit(ctx, op); err != nil {
 			return err
 		}
+		runtime.Gosched() // so that others get between also where there is one processor
 	}
 	return nil
 }

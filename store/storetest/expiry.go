@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright/store"
@@ -30,6 +31,24 @@ var expiry = []promise{
 			if got := fmt.Sprint(idsOf(f.list(store.Query{Kind: kind}))); got != want {
 				f.Errorf("listed %s, want %s", got, want)
 			}
+		}
+	}},
+	{"what stands behind many expired records is listed", func(f *fixture) {
+		all := numbered(350)
+		f.insertAll(slices.Concat(all[:50], all[300:])...)
+		soon := f.clock.in(time.Minute)
+		for chunk := range slices.Chunk(all[50:300], store.MaxOps) {
+			var ops []store.Op
+			for _, id := range chunk {
+				ops = append(ops, store.Insert(until(soon, id, "")))
+			}
+			f.commit(ops...)
+		}
+		f.clock.set(soon)
+		live := slices.Concat(all[:50], all[300:])
+		for _, q := range []store.Query{{}, {Reverse: true}, {Limit: 70}, {Reverse: true, Limit: 70}, {After: all[60]}} {
+			q.Kind = kind
+			f.compareList(live, q)
 		}
 	}},
 	{"a record may be born expired", func(f *fixture) {

@@ -8,9 +8,11 @@
 //		})
 //	}
 //
-// Everything that the comments of package store promise is a case of its own,
-// named after the promise and grouped by role. The numbers STO-nn in some names
-// are those of the project's list of attacks.
+// What the comments of package store promise is a case of its own, named after
+// the promise and grouped by role. Not covered, since it takes more than a
+// Store to see it: that a change survives a crash, that ErrFull leaves nothing
+// behind, and that a Get or List ends with its context while it waits. The
+// numbers STO-nn in some names are those of the project's list of attacks.
 //
 // With KEYWRIGHT_LONG=1 in the environment the races are longer and wider.
 package storetest
