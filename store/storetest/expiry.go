@@ -58,6 +58,7 @@ var expiry = []promise{
 			f.absent(id)
 			f.insert(until(f.clock.in(time.Hour), id, "y"))
 		}
+		f.refused(store.ErrExists, 1, store.Insert(until(f.clock.in(-time.Hour), "-", "")), store.Insert(record("0", "")))
 	}},
 	{"zero means never", func(f *fixture) {
 		r := f.insert(record("a", "x"))
