@@ -31,10 +31,10 @@ type KeySpec struct {
 	Description string    // for people
 	Expires     time.Time // zero: never
 
-	// Parent names a record without which the key is refused; zero: none. A
-	// parent whose JSON has a true member "disabled" suspends the key. So one
-	// change ends or suspends any number of keys.
-	Parent store.Key
+	// Parents name records, four at most, without any of which the key is
+	// refused. A parent whose JSON has a true member "disabled" suspends the
+	// key. So one change ends or suspends any number of keys.
+	Parents []store.Key
 
 	// FirstUse records exactly, before it takes effect, that the key was used.
 	FirstUse bool
@@ -57,34 +57,26 @@ type credential struct {
 	Created     time.Time         `json:"created"`
 	Expires     time.Time         `json:"expires,omitzero"`
 	Disabled    bool              `json:"disabled,omitempty"`
-	Parent      *store.Key        `json:"parent,omitempty"`
+	Parents     []store.Key       `json:"parents,omitempty"`
 	FirstUse    bool              `json:"first_use,omitempty"`
 	Temporary   bool              `json:"temporary,omitempty"`
 	Successor   string            `json:"successor,omitempty"` // the id of the key it was rotated to
 }
 
 func newCredential(s KeySpec, now time.Time) credential {
-	c := credential{
+	return credential{
 		Kind: s.Kind, Method: s.Method, Issuer: s.Issuer, Subject: s.Subject, Scopes: slices.Clone(s.Scopes),
 		Attrs: maps.Clone(s.Attrs), Description: s.Description, Created: now, Expires: s.Expires,
-		FirstUse: s.FirstUse, Temporary: s.Temporary,
+		Parents: slices.Clone(s.Parents), FirstUse: s.FirstUse, Temporary: s.Temporary,
 	}
-	if s.Parent != (store.Key{}) {
-		c.Parent = &s.Parent
-	}
-	return c
 }
 
 func (c *credential) spec() KeySpec {
-	s := KeySpec{
+	return KeySpec{
 		Kind: c.Kind, Method: c.Method, Issuer: c.Issuer, Subject: c.Subject, Scopes: slices.Clone(c.Scopes),
 		Attrs: maps.Clone(c.Attrs), Description: c.Description, Expires: c.Expires,
-		FirstUse: c.FirstUse, Temporary: c.Temporary,
+		Parents: slices.Clone(c.Parents), FirstUse: c.FirstUse, Temporary: c.Temporary,
 	}
-	if c.Parent != nil {
-		s.Parent = *c.Parent
-	}
-	return s
 }
 
 func (c *credential) record(id string, version int64) (store.Record, error) {
@@ -114,7 +106,7 @@ type known struct {
 	version int64
 
 	firstUsed atomic.Bool              // KindKeyFirst stands
-	parent    atomic.Int64             // version at which the parent was not disabled
+	parents   []atomic.Int64           // versions at which the parents were not disabled
 	slow      atomic.Pointer[[32]byte] // SHA-256 of the text that a slow hash has matched
 	touched   atomic.Int64             // when the last use was last written, in Unix seconds
 	warned    atomic.Int64             // when a temporary key was last reported, in Unix seconds
@@ -132,6 +124,7 @@ func decodeCredential(r store.Record) (*known, error) {
 	if err := json.Unmarshal(r.Data, &k.credential); err != nil {
 		return nil, fmt.Errorf("keywright: record of key %s: %w", r.ID, err)
 	}
+	k.parents = make([]atomic.Int64, len(k.Parents))
 	return k, nil
 }
 

@@ -30,7 +30,7 @@ type room struct {
 var (
 	workshops = []string{
 		"internal/agent", "internal/authorization", "internal/egress", "internal/endpoint", "internal/httpsig",
-		"internal/jose", "internal/oidc", "internal/strictjson", "internal/token",
+		"internal/jose", "internal/limit", "internal/oidc", "internal/strictjson", "internal/token",
 	}
 	public    = []string{"", "agentauth", "bootstrap", "exchange", "keystore", "provisioning", "store", "store/storetest", "store/sqlstore"}
 	mechanism = room{rooms: append([]string{"", "store"}, workshops...)}
@@ -49,8 +49,9 @@ var rooms = map[string]room{
 	"store/storetest":        {rooms: []string{"store"}},
 	"internal/agent":         {rooms: []string{"", "store", "internal/jose"}},
 	"internal/authorization": {},
-	"internal/egress":        {rooms: []string{"internal/jose"}},
-	"internal/endpoint":      {rooms: []string{""}},
+	"internal/egress":        {rooms: []string{"internal/jose", "internal/strictjson"}},
+	"internal/endpoint":      {rooms: []string{"", "internal/strictjson"}},
+	"internal/limit":         {rooms: nil, libs: []string{"golang.org/x/time"}},
 	"internal/httpsig":       {rooms: []string{"internal/jose"}, libs: []string{"github.com/dunglas/httpsfv"}},
 	"internal/jose":          {rooms: []string{"internal/strictjson"}, libs: []string{"github.com/lestrrat-go/jwx/v2"}},
 	"internal/oidc":          {rooms: []string{"", "internal/egress", "internal/jose", "internal/strictjson"}},

@@ -22,8 +22,18 @@ const (
 	CodeNotFound          Code = "not_found"
 	CodeMethodNotAllowed  Code = "method_not_allowed"
 	CodeConflict          Code = "conflict"     // the thing is not in the state that the request needs
+	CodeTooLarge          Code = "too_large"    // more bytes than are read
+	CodeRateLimited       Code = "rate_limited" // too many requests, or too many that failed; Retry-After says when to try again
 	CodeInternal          Code = "server_error" // a defect of this program or of a hook of the host
-	CodeUnavailable       Code = "unavailable"  // the store is in trouble; the same request may succeed later
+	CodeUnavailable       Code = "unavailable"  // the store, or another server, is in trouble; the same request may succeed later
+
+	// Of OAuth's token endpoints: RFC 6749, section 5.2, RFC 8693, section
+	// 2.2.2, and RFC 7009, section 2.2.1.
+	CodeInvalidGrant         Code = "invalid_grant"          // the token that was presented is not accepted, whatever the cause
+	CodeUnsupportedGrantType Code = "unsupported_grant_type" // another grant than the endpoint has
+	CodeInvalidScope         Code = "invalid_scope"          // none of the scopes asked for can be had
+	CodeInvalidTarget        Code = "invalid_target"         // none of the audiences or resources asked for can be had
+	CodeUnsupportedTokenType Code = "unsupported_token_type" // a token that this endpoint does not revoke
 )
 
 // facts is THE table: what each code means on the wire.
@@ -31,16 +41,24 @@ var facts = map[Code]struct {
 	status  int
 	title   string // RFC 9457 title, and the public text where an Error has no Detail
 	connect int    // the number that Posit Connect's clients act on; 0 where they have none
+	oauth   string // the name that OAuth has for it; empty: the code itself
 }{
-	CodeInvalidRequest:    {http.StatusBadRequest, "The request is not valid", 0},
-	CodeInvalidToken:      {http.StatusUnauthorized, "No valid credential", 30},
-	CodeInsufficientScope: {http.StatusForbidden, "The credential may not do this", 22},
-	CodeBootstrapComplete: {http.StatusForbidden, "The first admin key has been issued already", 22},
-	CodeNotFound:          {http.StatusNotFound, "Not found", 4},
-	CodeMethodNotAllowed:  {http.StatusMethodNotAllowed, "Method not allowed", 0},
-	CodeConflict:          {http.StatusConflict, "The state does not allow this", 0},
-	CodeInternal:          {http.StatusInternalServerError, "Internal error", 0},
-	CodeUnavailable:       {http.StatusServiceUnavailable, "Temporarily unavailable", 0},
+	CodeInvalidRequest:       {http.StatusBadRequest, "The request is not valid", 0, ""},
+	CodeInvalidToken:         {http.StatusUnauthorized, "No valid credential", 30, "invalid_client"},
+	CodeInsufficientScope:    {http.StatusForbidden, "The credential may not do this", 22, "access_denied"},
+	CodeBootstrapComplete:    {http.StatusForbidden, "The first admin key has been issued already", 22, "access_denied"},
+	CodeNotFound:             {http.StatusNotFound, "Not found", 4, "invalid_request"},
+	CodeMethodNotAllowed:     {http.StatusMethodNotAllowed, "Method not allowed", 0, "invalid_request"},
+	CodeConflict:             {http.StatusConflict, "The state does not allow this", 0, "invalid_request"},
+	CodeTooLarge:             {http.StatusRequestEntityTooLarge, "The request is too large", 0, "invalid_request"},
+	CodeRateLimited:          {http.StatusTooManyRequests, "Too many requests", 0, "temporarily_unavailable"},
+	CodeInternal:             {http.StatusInternalServerError, "Internal error", 0, ""},
+	CodeUnavailable:          {http.StatusServiceUnavailable, "Temporarily unavailable", 0, "temporarily_unavailable"},
+	CodeInvalidGrant:         {http.StatusBadRequest, "The token is not accepted", 0, ""},
+	CodeUnsupportedGrantType: {http.StatusBadRequest, "The grant type is not supported", 0, ""},
+	CodeInvalidScope:         {http.StatusBadRequest, "The scope is not granted", 0, ""},
+	CodeInvalidTarget:        {http.StatusBadRequest, "The target is not granted", 0, ""},
+	CodeUnsupportedTokenType: {http.StatusBadRequest, "Tokens of this kind are not revoked here", 0, ""},
 }
 
 // Status is the HTTP status of c; an unknown code is a defect and gives 500.
@@ -57,6 +75,8 @@ type Error struct {
 	Detail string      // for the client; empty: the code's own text. Never a secret, never who exists
 	Header http.Header // added to the answer, such as WWW-Authenticate
 	Err    error       // the cause, for the log; never sent
+
+	Attrs map[string]string // facts for the audit event; never sent
 }
 
 // Errorf makes an Error whose Detail is the formatted text.
@@ -104,6 +124,7 @@ type Dialect int
 const (
 	Problem Dialect = iota // RFC 9457 application/problem+json, with the member "code"
 	Connect                // Posit Connect: {"code":30,"error":"..."} as application/json
+	OAuth                  // RFC 6749, section 5.2: {"error":"...","error_description":"..."}
 )
 
 // WriteError writes err as an RFC 9457 problem document. See [Dialect.WriteError].
@@ -125,6 +146,10 @@ func (d Dialect) WriteError(w http.ResponseWriter, err error) {
 	case Connect:
 		h.Set("Content-Type", "application/json")
 		body = connectError{Code: facts[e.Code].connect, Error: e.public()}
+	case OAuth:
+		h.Set("Content-Type", "application/json")
+		h.Set("Pragma", "no-cache")
+		body = oauthError{Error: e.Code.oauth(), Description: describable(e.public())}
 	default:
 		h.Set("Content-Type", "application/problem+json")
 		body = problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.public(), Code: e.Code}
@@ -146,6 +171,35 @@ type connectError struct {
 	Code    int    `json:"code"`
 	Error   string `json:"error"`
 	Payload any    `json:"payload"` // always null
+}
+
+// oauthError has its members in the order of RFC 6749.
+type oauthError struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+func (c Code) oauth() string {
+	if name := facts[c].oauth; name != "" {
+		return name
+	}
+	return string(c)
+}
+
+// describable leaves of s what an error_description may hold (RFC 6749,
+// section 5.2: no quotation mark, no backslash, nothing but printable ASCII).
+func describable(s string) string {
+	const most = 300
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '"':
+			return '\''
+		case r == '\\', r < ' ', r > '~':
+			return -1
+		}
+		return r
+	}, s)
+	return s[:min(len(s), most)]
 }
 
 // challenge makes the header of a 401 from the schemes a route accepts.

@@ -53,7 +53,7 @@ func (h Hooks) refused(ctx context.Context, name string, err error, remote strin
 	if e.Code.Status() >= 500 && !hungUp {
 		h.Logger.LogAttrs(ctx, slog.LevelError, name, slog.Any("error", err))
 	}
-	h.Audit(ctx, Event{Time: h.Now(), Name: name, Remote: remote, Detail: e.Error()})
+	h.Audit(ctx, Event{Time: h.Now(), Name: name, Remote: remote, Detail: e.Error(), Attrs: e.Attrs})
 }
 
 // WithRemoteAddr returns ctx with the client's network address, for audit

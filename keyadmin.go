@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright/internal/token"
@@ -15,6 +16,9 @@ import (
 
 // maxTries is how often a change is tried when others change the same record.
 const maxTries = 3
+
+// maxParents is how many records a key may hang on.
+const maxParents = 4
 
 // A MintedKey is a new key. Text is its only copy: show it once and drop it.
 type MintedKey struct {
@@ -48,7 +52,7 @@ func (k *Keys) Has(kind string) bool { return k.kinds[kind] != "" }
 
 // Mint makes a key that does not exist until its Op is committed: by
 // [Host.Commit], together with whatever else must be true at once. Where spec
-// names a Parent that exists already, add a [store.Check] of it. A spec that
+// names Parents that exist already, add a [store.Check] of each. A spec that
 // cannot be is an [*Error] of CodeInvalidRequest.
 func (k *Keys) Mint(spec KeySpec) (MintedKey, error) {
 	return k.mint(spec, token.New(k.kinds[spec.Kind]))
@@ -85,13 +89,18 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 		return MintedKey{}, Errorf(CodeInvalidRequest, "kind of key %q is not configured", spec.Kind)
 	case spec.Subject == "":
 		return MintedKey{}, Errorf(CodeInvalidRequest, "a key needs a subject")
+	case len(spec.Parents) > maxParents:
+		return MintedKey{}, Errorf(CodeInvalidRequest, "a key with %d parents, at most %d", len(spec.Parents), maxParents)
 	case !spec.Expires.IsZero() && !now.Before(spec.Expires):
 		return MintedKey{}, Errorf(CodeInvalidRequest, "a key that has expired already")
 	}
-	if spec.Parent != (store.Key{}) {
-		if err := store.ValidateKeys(spec.Parent); err != nil {
-			return MintedKey{}, &Error{Code: CodeInvalidRequest, Detail: "the parent of the key is not one that a store holds", Err: err}
+	for i, parent := range spec.Parents {
+		if slices.Contains(spec.Parents[:i], parent) {
+			return MintedKey{}, Errorf(CodeInvalidRequest, "a key with the same parent twice")
 		}
+	}
+	if err := store.ValidateKeys(spec.Parents...); err != nil {
+		return MintedKey{}, &Error{Code: CodeInvalidRequest, Detail: "a parent of the key is not one that a store holds", Err: err}
 	}
 	hash, err := k.hasher.Hash(key.Text)
 	if err != nil {
@@ -110,40 +119,40 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 	return MintedKey{ID: key.ID, Text: key.Text, Op: op}, nil
 }
 
-// Issue makes a key on behalf of actor. Its Parent, if any, must exist.
+// Issue makes a key on behalf of actor. Its Parents, if any, must exist.
 func (k *Keys) Issue(ctx context.Context, actor Principal, spec KeySpec) (MintedKey, error) {
 	m, err := k.Mint(spec)
 	if err != nil {
 		return MintedKey{}, err
 	}
-	ops, err := k.withParent(ctx, spec.Parent, m.Op)
+	ops, err := k.withParents(ctx, spec.Parents, m.Op)
 	if err != nil {
 		return MintedKey{}, err
 	}
 	e := Event{Name: "key.issued", Actor: actor.Credential, Target: m.ID, Attrs: map[string]string{"kind": spec.Kind, "subject": spec.Subject}}
 	switch err := k.host.Commit(ctx, e, ops...); {
 	case errors.Is(err, store.ErrConflict):
-		return MintedKey{}, Errorf(CodeConflict, "the parent of the key has changed")
+		return MintedKey{}, Errorf(CodeConflict, "a parent of the key has changed")
 	case err != nil:
 		return MintedKey{}, Wrap(CodeUnavailable, err)
 	}
 	return m, nil
 }
 
-// withParent adds to ops that the parent, if any, still stands, so that none
-// that is gone gets new children.
-func (k *Keys) withParent(ctx context.Context, parent store.Key, ops ...store.Op) ([]store.Op, error) {
-	if parent == (store.Key{}) {
-		return ops, nil
-	}
-	records, err := k.host.Store.Get(ctx, parent)
-	switch {
-	case err != nil:
+// withParents adds to ops that the parents still stand, so that none that is
+// gone gets new children.
+func (k *Keys) withParents(ctx context.Context, parents []store.Key, ops ...store.Op) ([]store.Op, error) {
+	records, err := k.host.Store.Get(ctx, parents...)
+	if err != nil {
 		return nil, Wrap(CodeUnavailable, err)
-	case !records[0].Exists():
-		return nil, Errorf(CodeConflict, "the parent of the key does not exist")
 	}
-	return append(ops, store.Check(records[0])), nil
+	for _, r := range records {
+		if !r.Exists() {
+			return nil, Errorf(CodeConflict, "a parent of the key does not exist")
+		}
+		ops = append(ops, store.Check(r))
+	}
+	return ops, nil
 }
 
 // Lookup describes the key with the given public id. An unknown or expired one

@@ -41,7 +41,7 @@ func (k *Keys) Rotate(ctx context.Context, actor Principal, id string, r Rotatio
 		if err != nil {
 			return Event{}, nil, err
 		}
-		ops, err := k.withParent(ctx, spec.Parent, m.Op, old)
+		ops, err := k.withParents(ctx, spec.Parents, m.Op, old)
 		return Event{Name: "key.rotated", Actor: actor.Credential, Target: id, Attrs: map[string]string{"successor": m.ID}}, ops, err
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/token"
 	"github.com/keywright/keywright/store"
@@ -17,7 +18,7 @@ var (
 	errUnknownKey  = errors.New("no such key")
 	errWrongSecret = errors.New("wrong secret for this key id")
 	errNotValid    = errors.New("key is disabled or has expired")
-	errNoParent    = errors.New("the parent of the key is disabled or gone")
+	errNoParent    = errors.New("a parent of the key is disabled or gone")
 )
 
 // verify finds the live credential that key proves.
@@ -55,38 +56,42 @@ func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
 		if !c.validAt(now) {
 			return nil, k.invalid(fmt.Errorf("%w: %s", errNotValid, key.ID))
 		}
-		return c, k.checkParent(c, records[1:])
+		return c, k.checkParents(c, records[1:])
 	}
 	return nil, Wrap(CodeUnavailable, fmt.Errorf("key %s changed during each of %d reads", key.ID, maxTries))
 }
 
-// read gets the key's record and, when c says what they are, its parent and
+// read gets the key's record and, when c says what they are, its parents and
 // its first use, in this order and one round trip.
 func (k *Keys) read(ctx context.Context, id string, c *known) ([]store.Record, error) {
-	var keys [3]store.Key
-	keys[0] = store.Key{Kind: KindKey, ID: id}
-	n := 1
-	if c != nil && c.Parent != nil {
-		keys[n] = *c.Parent
-		n++
+	var room [2 + maxParents]store.Key
+	keys := append(room[:0], store.Key{Kind: KindKey, ID: id})
+	first := false
+	if c != nil {
+		keys = append(keys, c.Parents...)
+		if first = c.FirstUse && !c.firstUsed.Load(); first {
+			keys = append(keys, store.Key{Kind: KindKeyFirst, ID: id})
+		}
 	}
-	if c != nil && c.FirstUse && !c.firstUsed.Load() {
-		keys[n] = store.Key{Kind: KindKeyFirst, ID: id}
-		n++
-	}
-	records, err := k.host.Store.Get(ctx, keys[:n]...)
-	if err == nil && n > 1 && keys[n-1].Kind == KindKeyFirst && records[n-1].Exists() {
+	records, err := k.host.Store.Get(ctx, keys...)
+	if err == nil && first && records[len(records)-1].Exists() {
 		c.firstUsed.Store(true)
 	}
 	return records, err
 }
 
-func (k *Keys) checkParent(c *known, records []store.Record) error {
-	if c.Parent == nil {
-		return nil
+// checkParents looks at the parents' records, of which records begins with one each.
+func (k *Keys) checkParents(c *known, records []store.Record) error {
+	for i := range c.Parents {
+		if err := k.checkParent(c, &c.parents[i], records[i]); err != nil {
+			return err
+		}
 	}
-	parent := records[0]
-	if parent.Exists() && c.parent.Load() == parent.Version {
+	return nil
+}
+
+func (k *Keys) checkParent(c *known, good *atomic.Int64, parent store.Record) error {
+	if parent.Exists() && good.Load() == parent.Version {
 		return nil
 	}
 	var state struct {
@@ -100,7 +105,7 @@ func (k *Keys) checkParent(c *known, records []store.Record) error {
 	if !parent.Exists() || state.Disabled {
 		return k.invalid(fmt.Errorf("%w: %s", errNoParent, c.id))
 	}
-	c.parent.Store(parent.Version)
+	good.Store(parent.Version)
 	return nil
 }
 

@@ -13,6 +13,7 @@ type Method string
 // The methods of this library. A host's own Authenticator may name others.
 const (
 	MethodBootstrap Method = "bootstrap"
+	MethodExchange  Method = "exchange" // an identity token of another issuer was traded for a key
 	MethodHost      Method = "host" // issued by the host's own code through Keys
 )
 

@@ -32,8 +32,8 @@ func TestRefusalsLookAlike(t *testing.T) {
 	expired := issue(func(s *keywright.KeySpec) { s.Expires = epoch.Add(time.Second) })
 	disabled, deleted, good := issue(plain), issue(plain), issue(plain)
 	rotated := issue(plain)
-	orphan := issue(func(s *keywright.KeySpec) { s.Parent = parent.Key() })
-	child := issue(func(s *keywright.KeySpec) { s.Parent = suspended.Key() })
+	orphan := issue(func(s *keywright.KeySpec) { s.Parents = []store.Key{parent.Key()} })
+	child := issue(func(s *keywright.KeySpec) { s.Parents = []store.Key{suspended.Key()} })
 	unknown := stranger.issue(t, adminSpec())
 	url := serve(t, keywright.Require(w.Keys.Of("admin"))(whoami))
 
@@ -184,14 +184,27 @@ func TestBadKeyCostsOneRead(t *testing.T) {
 
 func TestParentDecidesAtOnce(t *testing.T) {
 	w := newWorld(t)
-	parent := store.Record{Kind: "publisher", ID: "p", Data: []byte(`{"name":"x"}`)}
-	if err := w.db.Commit(t.Context(), store.Insert(parent)); err != nil {
-		t.Fatal(err)
-	}
 	spec := adminSpec()
-	spec.Parent = parent.Key()
-	m := w.issue(t, spec)
-	w.wantUse(t, "", m.Text)
+	for _, id := range []string{"p", "q"} {
+		parent := store.Record{Kind: "publisher", ID: id, Data: []byte(`{"name":"x"}`)}
+		if err := w.db.Commit(t.Context(), store.Insert(parent)); err != nil {
+			t.Fatal(err)
+		}
+		spec.Parents = append(spec.Parents, parent.Key())
+	}
+	for _, parent := range spec.Parents {
+		m := w.issue(t, spec)
+		w.wantUse(t, "", m.Text)
+		w.parentDecides(t, parent, m.Text)
+		if err := w.db.Commit(t.Context(), store.Insert(store.Record{Kind: parent.Kind, ID: parent.ID, Data: []byte("{}")})); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// parentDecides changes the parent of a key and asks each time whether the key works.
+func (w *world) parentDecides(t *testing.T, parent store.Key, text string) {
+	t.Helper()
 	for _, s := range []struct {
 		data string
 		want keywright.Code
@@ -205,11 +218,11 @@ func TestParentDecidesAtOnce(t *testing.T) {
 		{`{"disabled":null}`, ""},
 		{"", keywright.CodeInvalidToken},
 	} {
-		if err := w.change(t, parent.Key(), s.data); err != nil {
+		if err := w.change(t, parent, s.data); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.use(m.Text); got != s.want {
-			t.Errorf("parent %q: got code %q, want %q", s.data, got, s.want)
+		if got := w.use(text); got != s.want {
+			t.Errorf("parent %s %q: got code %q, want %q", parent.ID, s.data, got, s.want)
 		}
 	}
 }

@@ -11,11 +11,10 @@ import (
 )
 
 // A Route is one endpoint of a mechanism, for routers other than ServeMux.
-// Handler answers other methods than Method itself, so mount it for all of
-// them; it expects URL.Path unchanged and does not care under which prefix.
+// Handler refuses wrong methods itself, so mount it for all of them; it expects
+// URL.Path unchanged and does not care under which prefix.
 type Route struct {
-	Method  string
-	Pattern string // a path without wildcards, beginning with "/"
+	Pattern string // a path beginning with "/"; a segment "{name}" stands for any one segment
 	Handler http.Handler
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func TestRegister(t *testing.T) {
-	route := keywright.Route{Method: "POST", Pattern: "/a/b", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	route := keywright.Route{Pattern: "/a/b", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.Method+" "+r.URL.Path)
 	})}
 	for prefix, path := range map[string]string{"": "/a/b", "/": "/a/b", "/connect": "/connect/a/b", "/connect/": "/connect/a/b", "connect": "/connect/a/b", "a.b/c/": "/a.b/c/a/b"} {

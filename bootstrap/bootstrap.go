@@ -128,7 +128,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve.Se
 
 // Routes returns the endpoint for routers other than ServeMux.
 func (h *Handler) Routes() []keywright.Route {
-	return []keywright.Route{{Method: http.MethodPost, Pattern: Path, Handler: h}}
+	return []keywright.Route{{Pattern: Path, Handler: h}}
 }
 
 // Register mounts the endpoint on mux below prefix: "" or a path such as "/connect".

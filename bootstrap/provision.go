@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -175,7 +176,7 @@ func (p provisioner) inspect(ctx context.Context, c claim, text string, loaded b
 	if loaded {
 		info, err := p.host.Keys.Check(ctx, text)
 		switch {
-		case err == nil && info.Parent == generationKey(c.Generation):
+		case err == nil && slices.Contains(info.Parents, generationKey(c.Generation)):
 			return Kept, nil // the first key, or one that it was rotated to
 		case err != nil && keywright.AsError(err).Code != keywright.CodeInvalidToken:
 			return "", err
@@ -204,7 +205,7 @@ func (p provisioner) successor(ctx context.Context, c claim) (Outcome, error) {
 		if err != nil {
 			return "", err
 		}
-		if info.Parent == generationKey(c.Generation) {
+		if slices.Contains(info.Parents, generationKey(c.Generation)) {
 			return Kept, nil
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/keywright/keywright"
 )
@@ -14,31 +16,50 @@ import (
 type Spec struct {
 	Name    string                  // of its audit events: Name + ".refused"
 	Method  string                  // the only one; others get 405
-	Auth    keywright.Authenticator // tells Hooks of its own refusals
+	Auth    keywright.Authenticator // tells Hooks of its own refusals; nil: anybody may call, and the caller is zero
+	Status  int                     // of a success; 0: 200. With 204 there is no body
 	Dialect keywright.Dialect
 	Hooks   keywright.Hooks // no field is nil
 }
 
-// New makes the handler: authenticate, decode, do, answer 200 with JSON or with
+// New makes the handler: authenticate, decode, do, answer with JSON or with
 // the error. A body that decode leaves unread is discarded or cut off by net/http.
 func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func(ctx context.Context, caller keywright.Principal, req Req) (Resp, error)) http.Handler {
-	authenticated := s.Dialect.Require(noticing{s})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := keywright.WithRequestAddr(r)
 		caller, _ := keywright.FromContext(ctx)
+		if s.Auth == nil {
+			caller = keywright.Principal{} // not one of the host's middleware
+		}
 		resp, err := call(ctx, caller, r, decode, do)
 		if err != nil {
 			s.Hooks.Refused(ctx, s.Name+".refused", err)
 			s.Dialect.WriteError(w, err)
 			return
 		}
-		writeJSON(w, resp)
-	}))
+		write(w, s.Status, resp)
+	})
+	if s.Auth != nil {
+		h = s.Dialect.Require(noticing{s})(h)
+	}
+	return Methods(s.Dialect, map[string]http.Handler{s.Method: h})
+}
+
+// Methods makes one handler of those for each method. Others get 405.
+func Methods(d keywright.Dialect, handlers map[string]http.Handler) http.Handler {
+	var names []string
+	for name := range handlers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	allow := http.Header{"Allow": {strings.Join(names, ", ")}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != s.Method {
-			s.Dialect.WriteError(w, &keywright.Error{Code: keywright.CodeMethodNotAllowed, Header: http.Header{"Allow": {s.Method}}})
+		h := handlers[r.Method]
+		if h == nil {
+			d.WriteError(w, &keywright.Error{Code: keywright.CodeMethodNotAllowed, Header: allow})
 			return
 		}
-		authenticated.ServeHTTP(w, r)
+		h.ServeHTTP(w, r)
 	})
 }
 
@@ -71,11 +92,19 @@ func call[Req, Resp any](ctx context.Context, caller keywright.Principal, r *htt
 	return do(ctx, caller, req)
 }
 
-func writeJSON(w http.ResponseWriter, v any) {
+func write(w http.ResponseWriter, status int, v any) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache") // RFC 6749, section 5.1, for caches of HTTP/1.0
 	h.Set("X-Content-Type-Options", "nosniff")
+	switch status {
+	case http.StatusNoContent:
+		w.WriteHeader(status)
+		return
+	case 0:
+		status = http.StatusOK
+	}
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(v) // the client may be gone: nothing to do about it
 }

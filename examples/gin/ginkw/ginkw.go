@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"sync"
 
 	"github.com/gin-gonic/gin"
@@ -26,9 +27,12 @@ import (
 // method that gin has, so that each Handler answers wrong methods itself.
 func Mount(r gin.IRouter, routes ...keywright.Route) {
 	for _, route := range routes {
-		r.Any(route.Pattern, gin.WrapH(route.Handler))
+		r.Any(wildcards.ReplaceAllString(route.Pattern, ":$1"), gin.WrapH(route.Handler))
 	}
 }
+
+// wildcards are spelled ":name" in gin.
+var wildcards = regexp.MustCompile(`\{(\w+)\}`)
 
 // Require is [keywright.Require] for gin. For errors in another dialect, or for
 // scopes, use [Wrap]: ginkw.Wrap(keywright.RequireScope("admin")).
