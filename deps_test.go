@@ -50,7 +50,7 @@ var rooms = map[string]room{
 	"internal/agent":         {rooms: []string{"", "store", "internal/jose"}},
 	"internal/authorization": {},
 	"internal/egress":        {rooms: []string{"internal/jose", "internal/strictjson"}},
-	"internal/endpoint":      {rooms: []string{"", "internal/strictjson"}},
+	"internal/endpoint":      {rooms: []string{"", "store", "internal/strictjson"}},
 	"internal/limit":         {rooms: nil, libs: []string{"golang.org/x/time"}},
 	"internal/httpsig":       {rooms: []string{"internal/jose"}, libs: []string{"github.com/dunglas/httpsfv"}},
 	"internal/jose":          {rooms: []string{"internal/strictjson"}, libs: []string{"github.com/lestrrat-go/jwx/v2"}},

@@ -11,9 +11,6 @@ import (
 	"github.com/keywright/keywright/store"
 )
 
-// maxTries is how often a claim is tried when others change it meanwhile.
-const maxTries = 3
-
 // maxTTL keeps expiries within what a store can hold.
 const maxTTL = 100 * 365 * 24 * time.Hour
 
@@ -140,19 +137,4 @@ func hookError(name string, err error) error {
 		return e
 	}
 	return keywright.Wrap(keywright.CodeUnavailable, fmt.Errorf("bootstrap: hook %s: %w", name, err))
-}
-
-// retry runs do again while others changed what it had read.
-func retry(do func() error) error {
-	var err error
-	for range maxTries {
-		err = do()
-		if !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
-			break
-		}
-	}
-	if _, ok := errors.AsType[*keywright.Error](err); ok || err == nil {
-		return err
-	}
-	return keywright.Wrap(keywright.CodeUnavailable, err)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/store"
 )
 
@@ -65,7 +66,7 @@ func Provision(ctx context.Context, c ProvisionConfig) (Outcome, error) {
 	}
 	p := provisioner{first: f, sink: c.Sink, off: c.Disabled}
 	var outcome Outcome
-	err = retry(func() (err error) {
+	err = endpoint.Retry(func() (err error) {
 		outcome, err = p.run(ctx)
 		return err
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/authorization"
+	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/jose"
 	"github.com/keywright/keywright/internal/strictjson"
 	"github.com/keywright/keywright/store"
@@ -34,7 +35,7 @@ func bearer(r *http.Request) (string, error) {
 // so that a stranger does not learn whether the installation is claimed.
 func (h *Handler) bootstrap(ctx context.Context, caller keywright.Principal, token string) (response, error) {
 	var key string
-	err := retry(func() (err error) {
+	err := endpoint.Retry(func() (err error) {
 		key, err = h.redeem(ctx, caller, token)
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/endpoint"
 )
 
 // Reset opens a claimed installation for another bootstrap: the keys of the
@@ -22,7 +23,7 @@ import (
 // other generation, or an installation that is open, is an [*keywright.Error]
 // of CodeConflict. by says who asked, for the audit.
 func Reset(ctx context.Context, host keywright.Host, generation int64, by string) error {
-	return retry(func() error { return reset(ctx, host, generation, by) })
+	return endpoint.Retry(func() error { return reset(ctx, host, generation, by) })
 }
 
 func reset(ctx context.Context, host keywright.Host, generation int64, by string) error {

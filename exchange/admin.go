@@ -1,0 +1,356 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/endpoint"
+	"github.com/keywright/keywright/store"
+)
+
+// A PublisherInfo is a publisher as it stands.
+type PublisherInfo struct {
+	Publisher
+	Static   bool     // of the configuration: it can be disabled here, and nothing else
+	Version  string   // of what is stored; see Replace
+	Overlaps []string // others that one token could match as well, and would be refused for; only from Create and Replace
+}
+
+func (r *rule) info() PublisherInfo {
+	return PublisherInfo{Publisher: r.Publisher.clone(), Static: r.static, Version: strconv.FormatInt(r.version, 10)}
+}
+
+// An IssuerInfo is an issuer as it stands.
+type IssuerInfo struct {
+	Issuer     string   `json:"issuer"`
+	Provider   Provider `json:"provider"`
+	Disabled   bool     `json:"disabled"`
+	Publishers int      `json:"publishers"`
+}
+
+func storedRecord(p Publisher, version int64) (store.Record, error) {
+	data, err := p.MarshalJSON()
+	// A pending publisher that nobody came for goes by itself.
+	return store.Record{Kind: KindPublisher, ID: p.ID, Version: version, Expires: p.PendingUntil, Data: data}, err
+}
+
+// Publishers returns up to limit publishers whose ids follow after, in the
+// order of their ids; 0: all.
+func (h *Handler) Publishers(ctx context.Context, after string, limit int) ([]PublisherInfo, error) {
+	s, err := h.registry.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*rule, 0, len(s.rules))
+	for id, r := range s.rules {
+		if id > after && (r.PendingUntil.IsZero() || r.pendingAt(h.host.Hooks.Now())) {
+			all = append(all, r)
+		}
+	}
+	sortByID(all)
+	if limit > 0 && len(all) > limit {
+		all = all[:limit]
+	}
+	infos := make([]PublisherInfo, len(all))
+	for i, r := range all {
+		infos[i] = r.info()
+	}
+	return infos, nil
+}
+
+// Publisher returns the one with the given id, or an error of CodeNotFound.
+func (h *Handler) Publisher(ctx context.Context, id string) (PublisherInfo, error) {
+	_, r, err := h.lookup(ctx, id)
+	if err != nil {
+		return PublisherInfo{}, err
+	}
+	return r.info(), nil
+}
+
+func (h *Handler) lookup(ctx context.Context, id string) (*snapshot, *rule, error) {
+	s, err := h.registry.load(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := s.rules[id]
+	if r == nil || !r.PendingUntil.IsZero() && !r.pendingAt(h.host.Hooks.Now()) {
+		return nil, nil, &keywright.Error{Code: keywright.CodeNotFound}
+	}
+	return s, r, nil
+}
+
+// prepare checks a publisher that is to be stored.
+func (h *Handler) prepare(s *snapshot, p Publisher) (*rule, error) {
+	r, err := h.registry.rule(p)
+	if err == nil && !p.PendingUntil.IsZero() && !p.pendingAt(h.host.Hooks.Now()) {
+		err = fmt.Errorf("publisher %q: pending_until: lies in the past", p.ID)
+	}
+	if err == nil {
+		err = s.check(r)
+	}
+	if err != nil {
+		return nil, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: strings.ReplaceAll(err.Error(), "\n", "; ")}
+	}
+	return r, nil
+}
+
+// Create stores a publisher on behalf of actor. What is wrong with it is said
+// now, with CodeInvalidRequest, and not at the first login; an id that is taken
+// is CodeConflict. Publishers that overlap with it are reported, and allowed.
+func (h *Handler) Create(ctx context.Context, actor keywright.Principal, p Publisher) (PublisherInfo, error) {
+	var info PublisherInfo
+	err := endpoint.Retry(func() error {
+		s, err := h.registry.load(ctx)
+		if err != nil {
+			return err
+		}
+		r, err := h.prepare(s, p)
+		if err != nil {
+			return err
+		}
+		if old := s.rules[p.ID]; old != nil && (old.PendingUntil.IsZero() || old.pendingAt(h.host.Hooks.Now())) {
+			return keywright.Errorf(keywright.CodeConflict, "there is a publisher with this id")
+		}
+		record, err := storedRecord(r.Publisher, 0)
+		if err != nil {
+			return err
+		}
+		info, err = h.save(ctx, s, r, h.event("exchange.publisher_created", actor, r), store.Insert(record))
+		return err
+	})
+	return info, err
+}
+
+// Replace stores p over the publisher with its id. version is that of the
+// [PublisherInfo] which the change goes back to, so that none made meanwhile is
+// lost: CodeConflict; empty: whatever stands there. Keys issued before live on;
+// disable the publisher to end them.
+func (h *Handler) Replace(ctx context.Context, actor keywright.Principal, p Publisher, version string) (PublisherInfo, error) {
+	return h.change(ctx, p.ID, version, func(s *snapshot, old *rule) (PublisherInfo, error) {
+		r, err := h.prepare(s, p)
+		if err != nil {
+			return PublisherInfo{}, err
+		}
+		record, err := storedRecord(r.Publisher, old.version)
+		if err != nil {
+			return PublisherInfo{}, err
+		}
+		return h.save(ctx, s, r, h.event("exchange.publisher_replaced", actor, r), store.Replace(record))
+	})
+}
+
+// change finds a stored publisher and asks edit to write it, again if somebody
+// else was faster.
+func (h *Handler) change(ctx context.Context, id, version string, edit func(*snapshot, *rule) (PublisherInfo, error)) (PublisherInfo, error) {
+	var info PublisherInfo
+	err := endpoint.Retry(func() error {
+		s, old, err := h.lookup(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case old.static:
+			return keywright.Errorf(keywright.CodeConflict, "the publisher is one of the configuration: change it there")
+		case version != "" && version != strconv.FormatInt(old.version, 10):
+			return keywright.Errorf(keywright.CodeConflict, "the publisher has been changed meanwhile")
+		}
+		info, err = edit(s, old)
+		return err
+	})
+	return info, err
+}
+
+// save commits op with what else a change of a publisher needs, and returns the
+// publisher as it stands then.
+func (h *Handler) save(ctx context.Context, s *snapshot, r *rule, e keywright.Event, op store.Op) (PublisherInfo, error) {
+	ops := []store.Op{op, bump()}
+	if s.issuers[r.issuer].version == 0 {
+		record, err := state{Issuer: r.issuer}.record(issuerKey(r.issuer))
+		if err != nil {
+			return PublisherInfo{}, err
+		}
+		ops = append(ops, store.Insert(record))
+	}
+	if err := h.host.Commit(ctx, e, ops...); err != nil {
+		return PublisherInfo{}, err
+	}
+	info := r.info()
+	if x := s.indexes[r.issuer]; x != nil {
+		info.Overlaps = x.overlapping(r)
+	}
+	if _, now, err := h.lookup(ctx, r.ID); err == nil {
+		info.Version = now.info().Version
+	}
+	return info, nil
+}
+
+func (h *Handler) event(name string, actor keywright.Principal, r *rule) keywright.Event {
+	return keywright.Event{Name: name, Actor: actor.Credential, Target: r.ID, Attrs: map[string]string{
+		"issuer": r.issuer, "subject": r.Subject + r.SubjectClaim, "scope": strings.Join(r.Scopes, " "),
+	}}
+}
+
+// Delete ends a publisher, and with it all keys that were issued by it.
+func (h *Handler) Delete(ctx context.Context, actor keywright.Principal, id string) error {
+	_, err := h.change(ctx, id, "", func(_ *snapshot, old *rule) (PublisherInfo, error) {
+		record := store.Record{Kind: KindPublisher, ID: id, Version: old.version}
+		return PublisherInfo{}, h.host.Commit(ctx, h.event("exchange.publisher_deleted", actor, old), store.Delete(record), bump())
+	})
+	return err
+}
+
+// Disable makes a publisher match nothing, and refuses all its keys from the
+// next request on, in every process. It works on those of the configuration too.
+func (h *Handler) Disable(ctx context.Context, actor keywright.Principal, id string) (PublisherInfo, error) {
+	return h.setDisabled(ctx, actor, id, true)
+}
+
+// Enable undoes Disable. Keys that have not expired work again.
+func (h *Handler) Enable(ctx context.Context, actor keywright.Principal, id string) (PublisherInfo, error) {
+	return h.setDisabled(ctx, actor, id, false)
+}
+
+func (h *Handler) setDisabled(ctx context.Context, actor keywright.Principal, id string, disabled bool) (PublisherInfo, error) {
+	err := endpoint.Retry(func() error {
+		_, r, err := h.lookup(ctx, id)
+		if err != nil {
+			return err
+		}
+		if r.Disabled == disabled {
+			return nil
+		}
+		op, err := h.disable(r, disabled)
+		if err != nil {
+			return err
+		}
+		name := "exchange.publisher_enabled"
+		if disabled {
+			name = "exchange.publisher_disabled"
+		}
+		return h.host.Commit(ctx, h.event(name, actor, r), op, bump())
+	})
+	if err != nil {
+		return PublisherInfo{}, err
+	}
+	return h.Publisher(ctx, id)
+}
+
+// disable makes the op that writes r's state.
+func (h *Handler) disable(r *rule, disabled bool) (store.Op, error) {
+	if !r.static {
+		p := r.Publisher.clone()
+		p.Disabled = disabled
+		record, err := storedRecord(p, r.version)
+		return store.Replace(record), err
+	}
+	for _, s := range h.registry.static {
+		if s.ID == r.ID && s.Disabled {
+			return store.Op{}, keywright.Errorf(keywright.CodeConflict, "the publisher is disabled in the configuration: enable it there")
+		}
+	}
+	return put(r.key(), state{Disabled: disabled, version: r.version})
+}
+
+// put inserts or replaces the record of a state.
+func put(key store.Key, s state) (store.Op, error) {
+	record, err := s.record(key)
+	if s.version == 0 {
+		return store.Insert(record), err
+	}
+	return store.Replace(record), err
+}
+
+// Issuers returns the issuers that publishers name, in alphabetical order.
+func (h *Handler) Issuers(ctx context.Context) ([]IssuerInfo, error) {
+	s, err := h.registry.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.issuerInfos(), nil
+}
+
+// DisableIssuer is the kill switch for everything that an issuer vouches for:
+// its tokens are refused before anything is fetched, and all keys of all its
+// publishers from the next request on, in every process. An issuer that no
+// publisher names is CodeNotFound.
+func (h *Handler) DisableIssuer(ctx context.Context, actor keywright.Principal, issuer string) error {
+	return h.setIssuerDisabled(ctx, actor, issuer, true)
+}
+
+// EnableIssuer undoes DisableIssuer. Keys that have not expired work again.
+func (h *Handler) EnableIssuer(ctx context.Context, actor keywright.Principal, issuer string) error {
+	return h.setIssuerDisabled(ctx, actor, issuer, false)
+}
+
+func (h *Handler) setIssuerDisabled(ctx context.Context, actor keywright.Principal, issuer string, disabled bool) error {
+	return endpoint.Retry(func() error {
+		s, err := h.registry.load(ctx)
+		if err != nil {
+			return err
+		}
+		st, known := s.issuers[issuer]
+		switch {
+		case s.indexes[issuer] == nil && !known:
+			return &keywright.Error{Code: keywright.CodeNotFound}
+		case st.Disabled == disabled:
+			return nil
+		}
+		op, err := put(issuerKey(issuer), state{Issuer: issuer, Disabled: disabled, version: st.version})
+		if err != nil {
+			return err
+		}
+		name := "exchange.issuer_enabled"
+		if disabled {
+			name = "exchange.issuer_disabled"
+		}
+		return h.host.Commit(ctx, keywright.Event{Name: name, Actor: actor.Credential, Target: issuer}, op, bump())
+	})
+}
+
+// Sync brings the store in line with the publishers of the configuration. Call
+// it when the server starts: keys of a publisher that has been taken out of the
+// configuration end with it. While replicas with an older configuration still
+// run, they go on issuing by it.
+func (h *Handler) Sync(ctx context.Context) error {
+	return endpoint.Retry(func() error { return h.sync(ctx) })
+}
+
+func (h *Handler) sync(ctx context.Context) error {
+	configured := make(map[string]bool, len(h.registry.static))
+	for _, r := range h.registry.static {
+		configured[r.ID] = true
+	}
+	var gone []store.Op
+	for record, err := range h.host.Store.List(ctx, store.Query{Kind: KindStatic}) {
+		if err != nil {
+			return err
+		}
+		if !configured[record.ID] {
+			gone = append(gone, store.Delete(record))
+		}
+	}
+	const most = store.MaxOps - 2 // beside the event and the epoch
+	for len(gone) > 0 {
+		n := min(len(gone), most)
+		e := keywright.Event{Name: "exchange.static_removed", Attrs: map[string]string{"publishers": names(gone[:n])}}
+		if err := h.host.Commit(ctx, e, append(gone[:n:n], bump())...); err != nil {
+			return err
+		}
+		gone = gone[n:]
+	}
+	if _, err := h.registry.load(ctx); err != nil {
+		return errors.Join(err)
+	}
+	return nil
+}
+
+func names(ops []store.Op) string {
+	ids := make([]string, len(ops))
+	for i, op := range ops {
+		ids[i] = op.Record.ID
+	}
+	return strings.Join(ids, " ")
+}

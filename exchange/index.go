@@ -1,0 +1,141 @@
+package exchange
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// An index finds the publishers of one issuer that could match a token without
+// looking at all of them: by the most telling claim that each binds exactly.
+type index struct {
+	provider Provider
+	preset   *preset // of the issuer's tokens
+	tables   []*table
+	rest     []*rule // those with patterns alone
+	count    int
+}
+
+// A table holds the rules that are found by one claim.
+type table struct {
+	claim string
+	rules map[string][]*rule // by value
+}
+
+// maxPatternOnly bounds the publishers that are compared with every token.
+const maxPatternOnly = 100
+
+// add puts r where its tokens will look.
+func (x *index) add(r *rule) {
+	x.count++
+	claim := r.indexClaim()
+	if claim == "" {
+		x.rest = append(x.rest, r)
+		return
+	}
+	i := slices.IndexFunc(x.tables, func(t *table) bool { return t.claim == claim })
+	if i < 0 {
+		i = len(x.tables)
+		x.tables = append(x.tables, &table{claim: claim, rules: make(map[string][]*rule)})
+	}
+	for _, v := range r.condition(claim).exact {
+		x.tables[i].rules[v] = append(x.tables[i].rules[v], r)
+	}
+}
+
+// indexClaim is the claim that r is found by, or "" when it has patterns alone.
+func (r *rule) indexClaim() string {
+	for _, claim := range slices.Concat(r.preset.index, slices.Sorted(maps.Keys(r.Claims))) {
+		c := r.condition(claim)
+		if c != nil && len(c.exact) > 0 && !c.folded && r.preset.kinds[claim] == text && r.preset.derived[claim] == nil {
+			return claim
+		}
+	}
+	return ""
+}
+
+// candidates yields the rules that a token with claims c could match.
+func (x *index) candidates(c claimSet, yield func(*rule)) {
+	for _, t := range x.tables {
+		if v, ok := c.string(t.claim); ok {
+			for _, r := range t.rules[v] {
+				yield(r)
+			}
+		}
+	}
+	for _, r := range x.rest {
+		yield(r)
+	}
+}
+
+// overlapping returns the ids of the other rules that one token could match
+// together with r, and that would make it ambiguous.
+func (x *index) overlapping(r *rule) []string {
+	var ids []string
+	look := func(o *rule) {
+		if o.ID != r.ID && !slices.Contains(ids, o.ID) && r.collides(o) {
+			ids = append(ids, o.ID)
+		}
+	}
+	for _, t := range x.tables {
+		c := r.condition(t.claim)
+		if c == nil || len(c.exact) == 0 {
+			for _, list := range t.rules {
+				for _, o := range list {
+					look(o)
+				}
+			}
+			continue
+		}
+		for _, v := range c.exact {
+			for _, o := range t.rules[v] {
+				look(o)
+			}
+		}
+	}
+	for _, o := range x.rest {
+		look(o)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// collides reports whether some token could match both rules and get different
+// keys by them. Where that depends on how two patterns meet, it says yes.
+func (r *rule) collides(o *rule) bool {
+	if r.ReportOnly || o.ReportOnly || r.Disabled || o.Disabled || r.issuer != o.issuer {
+		return false
+	}
+	if r.Subject == o.Subject && r.SubjectClaim == o.SubjectClaim && (r.specificity() != o.specificity() || r.sameGrant(o)) {
+		return false
+	}
+	for i := range r.conditions {
+		mine := &r.conditions[i]
+		if theirs := o.condition(mine.claim); theirs != nil && r.preset.kinds[mine.claim] != list && !mine.meet(theirs) {
+			return false
+		}
+	}
+	return true
+}
+
+// meet reports whether one value could meet both conditions.
+func (c *condition) meet(o *condition) bool {
+	if len(c.globs) > 0 && len(o.globs) > 0 {
+		return true
+	}
+	return c.meets(o.exact) || o.meets(c.exact)
+}
+
+func byID(a, b *rule) int { return strings.Compare(a.ID, b.ID) }
+
+func sortByID(rules []*rule) { slices.SortFunc(rules, byID) }
+
+// issuerInfos describes the issuers of s in alphabetical order.
+func (s *snapshot) issuerInfos() []IssuerInfo {
+	infos := make([]IssuerInfo, 0, len(s.indexes))
+	for issuer, x := range s.indexes {
+		infos = append(infos, IssuerInfo{Issuer: issuer, Provider: x.provider, Disabled: s.issuers[issuer].Disabled, Publishers: x.count})
+	}
+	slices.SortFunc(infos, func(a, b IssuerInfo) int { return strings.Compare(a.Issuer, b.Issuer) })
+	return infos
+}
