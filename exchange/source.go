@@ -20,22 +20,31 @@ import (
 type TokenSource func(ctx context.Context, audience string) (string, error)
 
 // TokenFromFile reads the token from a file of up to 64 KiB, anew at each call.
-// Errors leave the path out: a token given in its place would be printed.
 func TokenFromFile(path string) TokenSource {
 	return func(context.Context, string) (string, error) {
 		f, err := os.Open(path)
 		if err != nil {
-			return "", clientFileError(err)
+			return "", clientFileError(path, err)
 		}
 		defer f.Close()
-		return clientReadToken(f)
+		token, err := clientReadToken(f)
+		if err != nil {
+			return "", clientFileError(path, err)
+		}
+		return token, nil
 	}
 }
 
 // TokenFromReader reads the token from r, such as os.Stdin, to its end or up to
 // 64 KiB. A reader that was read once is empty: for one Exchange.
 func TokenFromReader(r io.Reader) TokenSource {
-	return func(context.Context, string) (string, error) { return clientReadToken(r) }
+	return func(context.Context, string) (string, error) {
+		token, err := clientReadToken(r)
+		if err != nil {
+			return "", fmt.Errorf("exchange: identity token: %w", err)
+		}
+		return token, nil
+	}
 }
 
 // TokenFromVariable takes the token from an environment variable, which is read
@@ -134,20 +143,25 @@ func clientEnvSource() (TokenSource, error) {
 		clientEnvPairs[0][0], clientEnvPairs[0][1], clientEnvPairs[1][0], clientEnvPairs[1][1], clientGitHubURL)
 }
 
-func clientFileError(err error) error {
+// clientFileError names the file, unless the token itself was given in the
+// place of its path.
+func clientFileError(path string, err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err
 	}
-	return fmt.Errorf("exchange: file of the identity token: %w", err)
+	if strings.Count(path, ".") >= 2 && (strings.HasPrefix(path, "eyJ") || len(path) > 255) {
+		path = "(named like a token)"
+	}
+	return fmt.Errorf("exchange: file of the identity token %s: %w", path, err)
 }
 
 func clientReadToken(r io.Reader) (string, error) {
 	text, err := io.ReadAll(io.LimitReader(r, clientMaxBody+1))
 	switch {
 	case err != nil:
-		return "", clientFileError(err)
+		return "", err
 	case len(text) > clientMaxBody:
-		return "", fmt.Errorf("exchange: identity token longer than %d bytes", clientMaxBody)
+		return "", fmt.Errorf("longer than %d bytes", clientMaxBody)
 	}
 	return string(text), nil
 }

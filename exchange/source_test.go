@@ -71,6 +71,13 @@ func TestTokenSources(t *testing.T) {
 	}
 }
 
+func TestMissingFileIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token.jwt")
+	if _, err := exchange.TokenFromFile(path)(t.Context(), ""); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want an error that names %s", err, path)
+	}
+}
+
 func TestTokenFromEnv(t *testing.T) {
 	file := clientFile(t, "file")
 	for _, tt := range []struct {
@@ -123,6 +130,7 @@ func TestTokenFromGitHub(t *testing.T) {
 	s.answer["GET /bare"] = clientAnswer(200, `{"value":"no audience"}`)
 	s.answer["GET /none?audience=a"] = clientAnswer(200, `{"Value":"x"}`)
 	s.answer["GET /no?audience=a"] = clientAnswer(403, `{"error":"no"}`)
+	s.answer["GET /echo?audience=a"] = clientAnswer(403, `{"error":"bearer-of-the-job"}`)
 	s.answer["GET /away?audience=a"] = clientAnswer(302, ``, "Location", strings.Replace(s.URL, "127.0.0.1", "localhost", 1)+"/bare?audience=a")
 	source := exchange.TokenFromGitHub(nil)
 	for _, tt := range []struct {
@@ -134,13 +142,14 @@ func TestTokenFromGitHub(t *testing.T) {
 		{s.URL + "/bare", "", "no audience", clientGood},
 		{s.URL + "/no", "a", "", clientStatus(403)},
 		{s.URL + "/away", "a", "", clientStatus(302)},
+		{s.URL + "/echo", "a", "", clientStatus(403, "(withheld, for it repeats a secret)", "")},
 		{s.URL + "/none", "a", "", func(err error) bool { return err != nil }},
 		{"http://192.0.2.1/token", "a", "", func(err error) bool { return err != nil && strings.Contains(err.Error(), "https") }},
 		{"http://127.0.0.1:1/token", "a", "", clientIs(exchange.ErrConnection)},
 		{"http://[::1]:1/token", "a", "", clientIs(exchange.ErrConnection)},
 	} {
 		clientEnv(t, "ACTIONS_ID_TOKEN_REQUEST_URL", tt.url, "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "bearer-of-the-job")
-		if got, err := source(t.Context(), tt.audience); got != tt.want || !tt.err(err) {
+		if got, err := source(t.Context(), tt.audience); got != tt.want || !tt.err(err) || err != nil && strings.Contains(err.Error(), tt.url) {
 			t.Errorf("%s: got %q, %v", tt.url, got, err)
 		}
 	}
@@ -160,7 +169,8 @@ func TestClientChecksTheToken(t *testing.T) {
 		s := newClientServer(t, (*httptest.Server).Start)
 		c := s.client()
 		c.Token = func(context.Context, string) (string, error) { return bad, nil }
-		if _, err := c.Exchange(t.Context()); err == nil || s.posts() > 0 || len(bad) > 4 && strings.Contains(err.Error(), bad) {
+		_, err := c.Exchange(t.Context())
+		if empty := strings.TrimSpace(bad) == ""; err == nil || s.posts() > 0 || empty != strings.HasSuffix(err.Error(), "empty") || len(bad) > 4 && strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: %v, %d posts", bad, err, s.posts())
 		}
 		c.Token = func(context.Context, string) (string, error) { return clientToken, broken }

@@ -18,6 +18,7 @@ import (
 
 type config struct {
 	Bootstrap bootstrapConfig `json:"bootstrap"`
+	Exchange  exchangeConfig  `json:"exchange"`
 }
 
 type bootstrapConfig struct {

@@ -62,7 +62,7 @@ func run(ctx context.Context, o options) error {
 	host, err := keywright.NewHost(keywright.HostConfig{
 		Store: st,
 		URL:   external,
-		Kinds: map[string]string{"admin": "kw_admin"},
+		Kinds: map[string]string{"admin": "kw_admin", "ci": "kw_ci"},
 		Hooks: keywright.Hooks{Audit: logEvent},
 	})
 	if err != nil {
@@ -72,8 +72,12 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	ci, err := setUpExchange(ctx, host, cfg.Exchange)
+	if err != nil {
+		return err
+	}
 	go sweep(ctx, st)
-	err = serve(ctx, ln, logRequests(hangUpAfterChunks(keywright.NoRedirect(routes(host, boot)))))
+	err = serve(ctx, ln, logRequests(hangUpAfterChunks(keywright.NoRedirect(routes(host, boot, ci)))))
 	flush, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, host.Keys.Flush(flush))
@@ -114,7 +118,7 @@ func externalURL(flag string, addr net.Addr) (*url.URL, error) {
 }
 
 func logEvent(ctx context.Context, e keywright.Event) {
-	slog.InfoContext(ctx, "audit", "event", e.Name, "actor", e.Actor, "target", e.Target, "remote", e.Remote, "detail", e.Detail)
+	slog.InfoContext(ctx, "audit", "event", e.Name, "actor", e.Actor, "target", e.Target, "remote", e.Remote, "detail", e.Detail, "attrs", e.Attrs)
 }
 
 // setUpBootstrap makes the endpoint, obeys a reset file, publishes the first

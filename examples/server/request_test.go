@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/keywright/keywright/bootstrap"
@@ -163,4 +164,30 @@ func readRaw(r io.Reader) (rawAnswer, error) {
 	b, err := io.ReadAll(res.Body)
 	head, _, _ := strings.Cut(wire.String(), "\r\n\r\n")
 	return rawAnswer{answer{res.StatusCode, res.Header, string(b)}, head + "\r\n"}, err
+}
+
+func readAll(t *testing.T, res *http.Response) string {
+	t.Helper()
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// requestJSON sends a body of type application/json; "" is none.
+func (p *process) requestJSON(method, path, authorization, body string) answer {
+	p.in.t.Helper()
+	req, err := http.NewRequest(method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		p.in.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", authorization)
+	res, err := client.Do(req)
+	if err != nil {
+		p.in.t.Fatal(err)
+	}
+	return answer{status: res.StatusCode, header: res.Header, body: readAll(p.in.t, res)}
 }

@@ -9,11 +9,13 @@ import (
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/bootstrap"
+	"github.com/keywright/keywright/exchange"
 )
 
-func routes(host keywright.Host, boot *bootstrap.Handler) http.Handler {
+func routes(host keywright.Host, boot *bootstrap.Handler, ci *exchange.Handler) http.Handler {
 	mux := http.NewServeMux()
 	boot.Register(mux, "")
+	ci.Register(mux, "")
 	key := host.Keys.Of(host.Keys.Kinds()...)
 	mux.Handle("GET /whoami", keywright.Require(key)(http.HandlerFunc(whoami)))
 	mux.Handle("GET /__api__/v1/user", keywright.Connect.Require(key)(http.HandlerFunc(connectUser)))

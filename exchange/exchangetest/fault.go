@@ -110,13 +110,13 @@ func (i *Issuer) answer(w http.ResponseWriter, r *http.Request, f Fault, documen
 	case Down:
 		panic(http.ErrAbortHandler)
 	case Silent:
-		i.wait(r, nil)
+		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
 	case Slow:
-		i.drip(w, r, media, document)
+		drip(w, r, media, document)
 		return
 	case Reset:
-		i.reset(w, media, document)
+		reset(w, media, document)
 		return
 	case Redirect:
 		http.Redirect(w, r, "http://169.254.169.254/latest/meta-data", http.StatusFound)
@@ -144,26 +144,20 @@ func (i *Issuer) answer(w http.ResponseWriter, r *http.Request, f Fault, documen
 	w.Write(document)
 }
 
-// wait reports whether tick came before the client went away and the test ended.
-func (i *Issuer) wait(r *http.Request, tick <-chan time.Time) bool {
-	select {
-	case <-tick:
-		return true
-	case <-r.Context().Done():
-	case <-i.done:
-	}
-	return false
-}
-
 // drip writes the document at one byte per second.
-func (i *Issuer) drip(w http.ResponseWriter, r *http.Request, media string, document []byte) {
+func drip(w http.ResponseWriter, r *http.Request, media string, document []byte) {
 	w.Header().Set("Content-Type", media)
 	w.Header().Set("Content-Length", fmt.Sprint(len(document)))
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for n := range document {
 		w.Write(document[n : n+1])
-		if http.NewResponseController(w).Flush() != nil || !i.wait(r, second.C) {
+		if http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		select {
+		case <-second.C:
+		case <-r.Context().Done():
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -171,7 +165,7 @@ func (i *Issuer) drip(w http.ResponseWriter, r *http.Request, media string, docu
 
 // reset writes half of the document and drops the connection with an RST,
 // which is what closing it does when it may not linger.
-func (i *Issuer) reset(w http.ResponseWriter, media string, document []byte) {
+func reset(w http.ResponseWriter, media string, document []byte) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)

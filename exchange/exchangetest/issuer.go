@@ -51,7 +51,6 @@ type Issuer struct {
 	t      testing.TB
 	path   string
 	server *httptest.Server
-	done   chan struct{} // closed when the test ends
 
 	mu        sync.Mutex
 	keys      map[string]signingKey // by algorithm; guarded by mu, as is all below
@@ -74,17 +73,18 @@ func NewIssuerAt(t testing.TB, path string) *Issuer {
 	if path != "" && (path[0] != '/' || strings.HasSuffix(path, "/")) {
 		t.Fatalf("exchangetest: path %q: want /one or /more/parts", path)
 	}
-	i := &Issuer{t: t, path: path, done: make(chan struct{}), keys: make(map[string]signingKey)}
+	i := &Issuer{t: t, path: path, keys: make(map[string]signingKey)}
 	i.server = httptest.NewUnstartedServer(http.HandlerFunc(i.serve))
 	// Go repeats a GET of its own when a connection that it used before breaks,
 	// which would make Fetches a matter of luck.
 	i.server.Config.SetKeepAlivesEnabled(false)
 	i.server.Start()
 	t.Cleanup(func() {
-		close(i.done)
-		i.server.CloseClientConnections()
+		i.server.CloseClientConnections() // ends the requests that a fault holds, for which Close would wait
 		i.server.Close()
-		i.Rotate() // gives the RSA key back
+		if key := i.withdraw(); key != nil {
+			pool.give(key)
+		}
 	})
 	return i
 }

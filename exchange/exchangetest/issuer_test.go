@@ -98,14 +98,15 @@ func TestShapes(t *testing.T) {
 		claims   func() map[string]any
 		lifetime float64
 		jti, nbf bool
-		types    string // some claims and their JSON
+		early    float64 // nbf before iat
+		types    string  // some claims and their JSON
 	}{
-		{"GitHub", i.GitHub, exchangetest.GitHubClaims, 300, true, true, `{"repository_id":"74","run_number":"10","head_ref":"","ref_protected":"true"}`},
-		{"GitLab", i.GitLab, exchangetest.GitLabClaims, 3600, true, true, `{"runner_id":1,"ref_protected":"true","project_id":"20","groups_direct":["my-group","my-other-group/my-subgroup"]}`},
-		{"Buildkite", i.Buildkite, exchangetest.BuildkiteClaims, 300, false, true, `{"build_number":421,"step_key":"deploy"}`},
-		{"CircleCI", i.CircleCI, exchangetest.CircleCIClaims, 3600, false, false, `{"oidc.circleci.com/ssh-rerun":false,"oidc.circleci.com/context-ids":["a74579f1-2e7d-451e-b009-5c082ad2729e"]}`},
-		{"Google", i.Google, exchangetest.GoogleClaims, 3600, false, false, `{"email_verified":true,"sub":"110432109876543210987"}`},
-		{"Terraform", i.Terraform, exchangetest.TerraformClaims, 300, true, true, `{"terraform_run_phase":"apply","terraform_project_name":"Default Project"}`},
+		{"GitHub", i.GitHub, exchangetest.GitHubClaims, 300, true, true, 300, `{"repository_id":"74","run_number":"10","head_ref":"","ref_protected":"true"}`},
+		{"GitLab", i.GitLab, exchangetest.GitLabClaims, 3600, true, true, 5, `{"runner_id":1,"ref_protected":"true","project_id":"20","groups_direct":["my-group","my-other-group/my-subgroup"]}`},
+		{"Buildkite", i.Buildkite, exchangetest.BuildkiteClaims, 300, false, true, 0, `{"build_number":421,"step_key":"deploy"}`},
+		{"CircleCI", i.CircleCI, exchangetest.CircleCIClaims, 3600, false, false, 0, `{"oidc.circleci.com/ssh-rerun":false,"oidc.circleci.com/context-ids":["a74579f1-2e7d-451e-b009-5c082ad2729e"]}`},
+		{"Google", i.Google, exchangetest.GoogleClaims, 3600, false, false, 0, `{"email_verified":true,"sub":"110432109876543210987"}`},
+		{"Terraform", i.Terraform, exchangetest.TerraformClaims, 300, true, true, 5, `{"terraform_run_phase":"apply","terraform_project_name":"Default Project"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := verify(t, tt.sign(map[string]any{"sub": "changed"}), i.JWKS())
@@ -127,6 +128,9 @@ func TestShapes(t *testing.T) {
 			}
 			if tt.nbf {
 				names = append(names, "nbf")
+				if early := got["iat"].(float64) - got["nbf"].(float64); early != tt.early {
+					t.Errorf("nbf is %v seconds before iat, want %v", early, tt.early)
+				}
 			}
 			slices.Sort(names)
 			if diff := cmp.Diff(names, slices.Sorted(maps.Keys(got))); diff != "" {
@@ -231,6 +235,9 @@ func TestFaults(t *testing.T) {
 		i.SetFault(f)
 		return fetch(short(), url)
 	}
+	if _, _, err := ask(exchangetest.None, keys); err != nil {
+		t.Error(err) // and a client that could use the connection again
+	}
 	if _, _, err := ask(exchangetest.Down, keys); !errors.Is(err, io.EOF) {
 		t.Errorf("Down: %v", err)
 	}
@@ -270,7 +277,7 @@ func TestFaults(t *testing.T) {
 	if err1 != nil || err2 != nil || one.StatusCode != 200 || two.StatusCode != 500 {
 		t.Errorf("SetKeysFault: %v, %v", err1, err2)
 	}
-	if d, k := i.Fetches(); d != 4 || k != 10 {
+	if d, k := i.Fetches(); d != 4 || k != 11 {
 		t.Errorf("%d and %d fetches", d, k)
 	}
 }

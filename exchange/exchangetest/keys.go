@@ -54,22 +54,19 @@ func (p *rsaPool) give(key *rsa.PrivateKey) {
 // Rotate withdraws all keys. Tokens from now on have a new key and key id, and
 // JWKS has no other.
 func (i *Issuer) Rotate() {
-	i.mu.Lock()
-	old := i.keys
-	i.keys = make(map[string]signingKey)
-	i.mu.Unlock()
-	key, had := old[rs256].signer.(*rsa.PrivateKey)
-	if !had {
-		return
-	}
-	select {
-	case <-i.done:
-		pool.give(key)
-	default:
-		// It comes back when the test ends: no other issuer may sign with it
-		// while this one's old tokens are around.
+	if key := i.withdraw(); key != nil {
+		// No other issuer may sign with it while this one's old tokens are around.
 		i.t.Cleanup(func() { pool.give(key) })
 	}
+}
+
+// withdraw drops the keys and returns the one that came from the pool, if any.
+func (i *Issuer) withdraw() *rsa.PrivateKey {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	key, _ := i.keys[rs256].signer.(*rsa.PrivateKey)
+	i.keys = make(map[string]signingKey)
+	return key
 }
 
 // KeyID returns the kid of the tokens of now.

@@ -1,8 +1,6 @@
 package egress_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -56,10 +54,6 @@ func TestGet(t *testing.T) {
 }
 
 func TestGetRefusesAnswers(t *testing.T) {
-	bomb := new(bytes.Buffer)
-	z := gzip.NewWriter(bomb)
-	z.Write([]byte("{}"))
-	z.Close()
 	srv, c := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/404": // EXC-37
@@ -74,7 +68,7 @@ func TestGetRefusesAnswers(t *testing.T) {
 			return
 		case "/gzip":
 			w.Header().Set("Content-Encoding", "gzip")
-			w.Write(bomb.Bytes())
+			w.Write(zipped([]byte("{}")))
 			return
 		case "/unknown-coding":
 			w.Header().Add("Content-Encoding", "identity")
