@@ -19,8 +19,9 @@ import (
 // An app is what every router mounts: the bootstrap endpoint, GET /whoami for
 // holders of its key, GET /tree/ and a few POST handlers of the host's own.
 type app struct {
-	router string // name of the one it is on
-	routes []keywright.Route
+	router string            // name of the one it is on
+	routes []keywright.Route // below the prefix
+	root   []keywright.Route // at the root, whatever the prefix
 	keys   keywright.Authenticator
 	secret string
 	stream chan struct{} // closed: the second half of POST /stream may follow
@@ -90,6 +91,7 @@ var routers = []router{{"ServeMux", onServeMux}, {"chi", onChi}, {"gin", onGin}}
 func onServeMux(prefix string, a *app) http.Handler {
 	mux := http.NewServeMux()
 	keywright.Register(mux, prefix, a.routes...)
+	keywright.Register(mux, "", a.root...)
 	mux.Handle("GET "+prefix+"/whoami", keywright.Require(a.keys)(http.HandlerFunc(whoami)))
 	mux.HandleFunc("GET "+prefix+"/tree/", tree)
 	for pattern, h := range a.posts() {
@@ -109,6 +111,7 @@ func onChi(prefix string, a *app) http.Handler {
 		}
 	}
 	r := chi.NewRouter()
+	chikw.Mount(r, a.root...)
 	if prefix == "" {
 		mount(r)
 	} else {
@@ -120,6 +123,7 @@ func onChi(prefix string, a *app) http.Handler {
 func onGin(prefix string, a *app) http.Handler {
 	gin.SetMode(gin.TestMode)
 	engine := gin.New()
+	ginkw.Mount(engine, a.root...)
 	g := engine.Group(prefix)
 	ginkw.Mount(g, a.routes...)
 	g.GET("/whoami", ginkw.Require(a.keys), func(c *gin.Context) { whoami(c.Writer, c.Request) })
