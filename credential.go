@@ -31,10 +31,9 @@ type KeySpec struct {
 	Description string    // for people
 	Expires     time.Time // zero: never
 
-	// Parents name records, four at most, without any of which the key is
-	// refused. A parent whose JSON has a true member "disabled" suspends the
-	// key. So one change ends or suspends any number of keys.
-	Parents []store.Key
+	// Parents, four at most, are records without any of which the key is
+	// refused. One change of a parent ends or suspends any number of keys.
+	Parents []Parent
 
 	// FirstUse records exactly, before it takes effect, that the key was used.
 	FirstUse bool
@@ -42,6 +41,31 @@ type KeySpec struct {
 	// Temporary keys are meant to be replaced soon: an event tells now and
 	// then that one is still in use.
 	Temporary bool
+}
+
+// A Parent is a record that keys hang on. While its JSON has a true member
+// "disabled" they are suspended.
+type Parent struct {
+	store.Key
+
+	// Instance, unless empty, must be the member "instance" of the parent's
+	// JSON: a record that was deleted and made anew under the same key, but
+	// with another instance, is no parent of the keys of the first.
+	Instance string `json:"instance,omitempty"`
+}
+
+// parentState is what the JSON of a parent may say of its keys.
+type parentState struct {
+	Disabled bool   `json:"disabled"`
+	Instance string `json:"instance"`
+}
+
+func parentKeys(parents []Parent) []store.Key {
+	keys := make([]store.Key, len(parents))
+	for i, p := range parents {
+		keys[i] = p.Key
+	}
+	return keys
 }
 
 // credential is what KindKey keeps. It holds no secret.
@@ -57,7 +81,7 @@ type credential struct {
 	Created     time.Time         `json:"created"`
 	Expires     time.Time         `json:"expires,omitzero"`
 	Disabled    bool              `json:"disabled,omitempty"`
-	Parents     []store.Key       `json:"parents,omitempty"`
+	Parents     []Parent          `json:"parents,omitempty"`
 	FirstUse    bool              `json:"first_use,omitempty"`
 	Temporary   bool              `json:"temporary,omitempty"`
 	Successor   string            `json:"successor,omitempty"` // the id of the key it was rotated to

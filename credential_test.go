@@ -181,11 +181,11 @@ func TestCredentialJSONIsStable(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	c := newCredential(KeySpec{
 		Kind: "admin", Method: MethodHost, Issuer: "i", Subject: "s", Scopes: []string{"a"}, Attrs: map[string]string{"k": "v"},
-		Description: "d", Expires: at.Add(time.Hour), Parents: []store.Key{store.Key{Kind: "p", ID: "q"}}, FirstUse: true, Temporary: true,
+		Description: "d", Expires: at.Add(time.Hour), Parents: []Parent{{Key: store.Key{Kind: "p", ID: "q"}, Instance: "i"}}, FirstUse: true, Temporary: true,
 	}, at)
 	c.Hash.Method, c.Hash.Sum, c.Disabled, c.Successor = "sha256", []byte{1}, true, "n"
 	const want = `{"hash":{"m":"sha256","s":"AQ=="},"kind":"admin","method":"host","iss":"i","sub":"s","scopes":["a"],"attrs":{"k":"v"},` +
-		`"desc":"d","created":"2026-03-01T12:00:00Z","expires":"2026-03-01T13:00:00Z","disabled":true,"parents":[{"Kind":"p","ID":"q"}],` +
+		`"desc":"d","created":"2026-03-01T12:00:00Z","expires":"2026-03-01T13:00:00Z","disabled":true,"parents":[{"Kind":"p","ID":"q","instance":"i"}],` +
 		`"first_use":true,"temporary":true,"successor":"n"}`
 	r, err := c.record("id", 3)
 	if err != nil || string(r.Data) != want {

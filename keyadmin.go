@@ -95,11 +95,11 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 		return MintedKey{}, Errorf(CodeInvalidRequest, "a key that has expired already")
 	}
 	for i, parent := range spec.Parents {
-		if slices.Contains(spec.Parents[:i], parent) {
+		if slices.ContainsFunc(spec.Parents[:i], func(p Parent) bool { return p.Key == parent.Key }) {
 			return MintedKey{}, Errorf(CodeInvalidRequest, "a key with the same parent twice")
 		}
 	}
-	if err := store.ValidateKeys(spec.Parents...); err != nil {
+	if err := store.ValidateKeys(parentKeys(spec.Parents)...); err != nil {
 		return MintedKey{}, &Error{Code: CodeInvalidRequest, Detail: "a parent of the key is not one that a store holds", Err: err}
 	}
 	hash, err := k.hasher.Hash(key.Text)
@@ -141,8 +141,8 @@ func (k *Keys) Issue(ctx context.Context, actor Principal, spec KeySpec) (Minted
 
 // withParents adds to ops that the parents still stand, so that none that is
 // gone gets new children.
-func (k *Keys) withParents(ctx context.Context, parents []store.Key, ops ...store.Op) ([]store.Op, error) {
-	records, err := k.host.Store.Get(ctx, parents...)
+func (k *Keys) withParents(ctx context.Context, parents []Parent, ops ...store.Op) ([]store.Op, error) {
+	records, err := k.host.Store.Get(ctx, parentKeys(parents)...)
 	if err != nil {
 		return nil, Wrap(CodeUnavailable, err)
 	}

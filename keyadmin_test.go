@@ -18,17 +18,21 @@ import (
 func TestIssueRefuses(t *testing.T) {
 	w := newWorld(t)
 	for name, edit := range map[string]func(*keywright.KeySpec){
-		"a parent that no store holds":  func(s *keywright.KeySpec) { s.Parents = []store.Key{{Kind: "publisher", ID: "\x00"}} },
-		"one parent twice":              func(s *keywright.KeySpec) { s.Parents = []store.Key{{Kind: "p", ID: "p"}, {Kind: "p", ID: "p"}} },
+		"a parent that no store holds": func(s *keywright.KeySpec) {
+			s.Parents = []keywright.Parent{{Key: store.Key{Kind: "publisher", ID: "\x00"}}}
+		},
+		"one parent twice":              func(s *keywright.KeySpec) { s.Parents = []keywright.Parent{p("p"), p("p")} },
 		"five parents":                  func(s *keywright.KeySpec) { s.Parents = fiveParents },
-		"half a parent":                 func(s *keywright.KeySpec) { s.Parents = []store.Key{{Kind: "publisher"}} },
+		"half a parent":                 func(s *keywright.KeySpec) { s.Parents = []keywright.Parent{{Key: store.Key{Kind: "publisher"}}} },
 		"a description of 2 MiB":        func(s *keywright.KeySpec) { s.Description = strings.Repeat("d", 2<<20) },
 		"a kind that is not configured": func(s *keywright.KeySpec) { s.Kind = "other" },
 		"no kind":                       func(s *keywright.KeySpec) { s.Kind = "" },
 		"no subject":                    func(s *keywright.KeySpec) { s.Subject = "" },
 		"expired":                       func(s *keywright.KeySpec) { s.Expires = epoch.Add(-1) },
 		"expires now":                   func(s *keywright.KeySpec) { s.Expires = epoch },
-		"no such parent":                func(s *keywright.KeySpec) { s.Parents = []store.Key{{Kind: "publisher", ID: "p"}} },
+		"no such parent": func(s *keywright.KeySpec) {
+			s.Parents = []keywright.Parent{{Key: store.Key{Kind: "publisher", ID: "p"}}}
+		},
 	} {
 		spec := adminSpec()
 		edit(&spec)
@@ -61,7 +65,7 @@ func TestIssueUnderAParentThatGoes(t *testing.T) {
 		return w.change(t, parent.Key(), "")
 	})
 	spec := adminSpec()
-	spec.Parents = []store.Key{parent.Key()}
+	spec.Parents = []keywright.Parent{{Key: parent.Key()}}
 	_, err := w.Keys.Issue(t.Context(), operator, spec)
 	wantCode(t, "issue", err, keywright.CodeConflict)
 }
@@ -291,4 +295,6 @@ func TestAdministrationOfAStoreInTrouble(t *testing.T) {
 	w.wantUse(t, "", m.Text)
 }
 
-var fiveParents = []store.Key{{Kind: "p", ID: "1"}, {Kind: "p", ID: "2"}, {Kind: "p", ID: "3"}, {Kind: "p", ID: "4"}, {Kind: "p", ID: "5"}}
+var fiveParents = []keywright.Parent{p("1"), p("2"), p("3"), p("4"), p("5")}
+
+func p(id string) keywright.Parent { return keywright.Parent{Key: store.Key{Kind: "p", ID: id}} }

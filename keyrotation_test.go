@@ -101,7 +101,7 @@ func TestRotateRefuses(t *testing.T) {
 	}
 	rotated, replaced, disabled, good := w.issue(t, adminSpec()), w.issue(t, adminSpec()), w.issue(t, adminSpec()), w.issue(t, adminSpec())
 	spec := adminSpec()
-	spec.Parents = []store.Key{parent.Key()}
+	spec.Parents = []keywright.Parent{{Key: parent.Key()}}
 	orphan := w.issue(t, spec)
 	_, err1 := w.Keys.Rotate(t.Context(), operator, rotated.ID, keywright.Rotation{Overlap: time.Hour})
 	_, err2 := w.Keys.Rotate(t.Context(), operator, replaced.ID, keywright.Rotation{})

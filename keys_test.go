@@ -100,7 +100,7 @@ func TestGoodKeyCostsOneRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec := adminSpec()
-	spec.Parents, spec.FirstUse = []store.Key{parent.Key()}, true
+	spec.Parents, spec.FirstUse = []keywright.Parent{{Key: parent.Key()}}, true
 	m := w.issue(t, spec)
 	w.wantUse(t, "", m.Text)
 	w.settle(t)

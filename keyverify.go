@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/keywright/keywright/internal/token"
 	"github.com/keywright/keywright/store"
@@ -68,7 +67,9 @@ func (k *Keys) read(ctx context.Context, id string, c *known) ([]store.Record, e
 	keys := append(room[:0], store.Key{Kind: KindKey, ID: id})
 	first := false
 	if c != nil {
-		keys = append(keys, c.Parents...)
+		for _, p := range c.Parents {
+			keys = append(keys, p.Key)
+		}
 		if first = c.FirstUse && !c.firstUsed.Load(); first {
 			keys = append(keys, store.Key{Kind: KindKeyFirst, ID: id})
 		}
@@ -83,29 +84,27 @@ func (k *Keys) read(ctx context.Context, id string, c *known) ([]store.Record, e
 // checkParents looks at the parents' records, of which records begins with one each.
 func (k *Keys) checkParents(c *known, records []store.Record) error {
 	for i := range c.Parents {
-		if err := k.checkParent(c, &c.parents[i], records[i]); err != nil {
+		if err := k.checkParent(c, i, records[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (k *Keys) checkParent(c *known, good *atomic.Int64, parent store.Record) error {
-	if parent.Exists() && good.Load() == parent.Version {
+func (k *Keys) checkParent(c *known, i int, parent store.Record) error {
+	if parent.Exists() && c.parents[i].Load() == parent.Version {
 		return nil
 	}
-	var state struct {
-		Disabled bool `json:"disabled"`
-	}
+	var state parentState
 	if parent.Exists() {
 		if err := json.Unmarshal(parent.Data, &state); err != nil {
 			return Wrap(CodeInternal, fmt.Errorf("keywright: parent of key %s: %w", c.id, err))
 		}
 	}
-	if !parent.Exists() || state.Disabled {
+	if want := c.Parents[i].Instance; !parent.Exists() || state.Disabled || want != "" && state.Instance != want {
 		return k.invalid(fmt.Errorf("%w: %s", errNoParent, c.id))
 	}
-	good.Store(parent.Version)
+	c.parents[i].Store(parent.Version)
 	return nil
 }
 

@@ -14,7 +14,7 @@ type Method string
 const (
 	MethodBootstrap Method = "bootstrap"
 	MethodExchange  Method = "exchange" // an identity token of another issuer was traded for a key
-	MethodHost      Method = "host" // issued by the host's own code through Keys
+	MethodHost      Method = "host"     // issued by the host's own code through Keys
 )
 
 // A Principal is an authenticated caller that is not a person. It is a value:

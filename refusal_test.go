@@ -32,8 +32,8 @@ func TestRefusalsLookAlike(t *testing.T) {
 	expired := issue(func(s *keywright.KeySpec) { s.Expires = epoch.Add(time.Second) })
 	disabled, deleted, good := issue(plain), issue(plain), issue(plain)
 	rotated := issue(plain)
-	orphan := issue(func(s *keywright.KeySpec) { s.Parents = []store.Key{parent.Key()} })
-	child := issue(func(s *keywright.KeySpec) { s.Parents = []store.Key{suspended.Key()} })
+	orphan := issue(func(s *keywright.KeySpec) { s.Parents = []keywright.Parent{{Key: parent.Key()}} })
+	child := issue(func(s *keywright.KeySpec) { s.Parents = []keywright.Parent{{Key: suspended.Key()}} })
 	unknown := stranger.issue(t, adminSpec())
 	url := serve(t, keywright.Require(w.Keys.Of("admin"))(whoami))
 
@@ -190,12 +190,12 @@ func TestParentDecidesAtOnce(t *testing.T) {
 		if err := w.db.Commit(t.Context(), store.Insert(parent)); err != nil {
 			t.Fatal(err)
 		}
-		spec.Parents = append(spec.Parents, parent.Key())
+		spec.Parents = append(spec.Parents, keywright.Parent{Key: parent.Key()})
 	}
 	for _, parent := range spec.Parents {
 		m := w.issue(t, spec)
 		w.wantUse(t, "", m.Text)
-		w.parentDecides(t, parent, m.Text)
+		w.parentDecides(t, parent.Key, m.Text)
 		if err := w.db.Commit(t.Context(), store.Insert(store.Record{Kind: parent.Kind, ID: parent.ID, Data: []byte("{}")})); err != nil {
 			t.Fatal(err)
 		}
@@ -216,6 +216,7 @@ func (w *world) parentDecides(t *testing.T, parent store.Key, text string) {
 		{`{"disabled":"yes"}`, keywright.CodeInternal},
 		{`[]`, keywright.CodeInternal},
 		{`{"disabled":null}`, ""},
+		{`{"instance":"other"}`, ""},
 		{"", keywright.CodeInvalidToken},
 	} {
 		if err := w.change(t, parent, s.data); err != nil {
@@ -223,6 +224,35 @@ func (w *world) parentDecides(t *testing.T, parent store.Key, text string) {
 		}
 		if got := w.use(text); got != s.want {
 			t.Errorf("parent %s %q: got code %q, want %q", parent.ID, s.data, got, s.want)
+		}
+	}
+}
+
+// A parent that is made anew under the same key is another one.
+func TestParentOfAnotherInstance(t *testing.T) {
+	w := newWorld(t)
+	parent := store.Record{Kind: "publisher", ID: "p", Data: []byte(`{"instance":"first"}`)}
+	if err := w.db.Commit(t.Context(), store.Insert(parent)); err != nil {
+		t.Fatal(err)
+	}
+	spec := adminSpec()
+	spec.Parents = []keywright.Parent{{Key: parent.Key(), Instance: "first"}}
+	m := w.issue(t, spec)
+	w.wantUse(t, "", m.Text)
+	for _, s := range []struct {
+		data string
+		want keywright.Code
+	}{
+		{`{"instance":"second"}`, keywright.CodeInvalidToken},
+		{`{"instance":"first","more":1}`, ""},
+		{`{}`, keywright.CodeInvalidToken},
+		{`{"instance":1}`, keywright.CodeInternal},
+	} {
+		if err := w.change(t, parent.Key(), s.data); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.use(m.Text); got != s.want {
+			t.Errorf("parent %s: got code %q, want %q", s.data, got, s.want)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func (f first) spec(ctx context.Context, generation int64, now time.Time) (keywr
 	}
 	s := keywright.KeySpec{
 		Kind: f.key.Kind, Method: keywright.MethodBootstrap, Subject: subject, Scopes: f.key.Scopes,
-		Description: "first admin key", Parents: []store.Key{generationKey(generation)},
+		Description: "first admin key", Parents: []keywright.Parent{{Key: generationKey(generation)}},
 	}
 	if f.host.URL != nil {
 		s.Issuer = f.host.URL.String()

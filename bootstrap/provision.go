@@ -177,7 +177,7 @@ func (p provisioner) inspect(ctx context.Context, c claim, text string, loaded b
 	if loaded {
 		info, err := p.host.Keys.Check(ctx, text)
 		switch {
-		case err == nil && slices.Contains(info.Parents, generationKey(c.Generation)):
+		case err == nil && hangsOn(info, generationKey(c.Generation)):
 			return Kept, nil // the first key, or one that it was rotated to
 		case err != nil && keywright.AsError(err).Code != keywright.CodeInvalidToken:
 			return "", err
@@ -206,7 +206,7 @@ func (p provisioner) successor(ctx context.Context, c claim) (Outcome, error) {
 		if err != nil {
 			return "", err
 		}
-		if slices.Contains(info.Parents, generationKey(c.Generation)) {
+		if hangsOn(info, generationKey(c.Generation)) {
 			return Kept, nil
 		}
 	}
@@ -276,4 +276,9 @@ func (p provisioner) revoke(ctx context.Context, c claim, ours bool) (Outcome, e
 		}
 	}
 	return outcome, nil
+}
+
+// hangsOn reports whether parent is one of the key's.
+func hangsOn(info keywright.KeyInfo, parent store.Key) bool {
+	return slices.ContainsFunc(info.Parents, func(p keywright.Parent) bool { return p.Key == parent })
 }

@@ -2,6 +2,8 @@ package exchange
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -32,8 +34,8 @@ type IssuerInfo struct {
 	Publishers int      `json:"publishers"`
 }
 
-func storedRecord(p Publisher, version int64) (store.Record, error) {
-	data, err := p.MarshalJSON()
+func storedRecord(p Publisher, instance string, version int64) (store.Record, error) {
+	data, err := json.Marshal(publisherRecord{p.wire(), instance})
 	// A pending publisher that nobody came for goes by itself.
 	return store.Record{Kind: KindPublisher, ID: p.ID, Version: version, Expires: p.PendingUntil, Data: data}, err
 }
@@ -115,7 +117,7 @@ func (h *Handler) Create(ctx context.Context, actor keywright.Principal, p Publi
 		if old := s.rules[p.ID]; old != nil && (old.PendingUntil.IsZero() || old.pendingAt(h.host.Hooks.Now())) {
 			return keywright.Errorf(keywright.CodeConflict, "there is a publisher with this id")
 		}
-		record, err := storedRecord(r.Publisher, 0)
+		record, err := storedRecord(r.Publisher, rand.Text(), 0)
 		if err != nil {
 			return err
 		}
@@ -135,7 +137,7 @@ func (h *Handler) Replace(ctx context.Context, actor keywright.Principal, p Publ
 		if err != nil {
 			return PublisherInfo{}, err
 		}
-		record, err := storedRecord(r.Publisher, old.version)
+		record, err := storedRecord(r.Publisher, old.instance, old.version)
 		if err != nil {
 			return PublisherInfo{}, err
 		}
@@ -166,15 +168,11 @@ func (h *Handler) change(ctx context.Context, id, version string, edit func(*sna
 // save commits op with what else a change of a publisher needs, and returns the
 // publisher as it stands then.
 func (h *Handler) save(ctx context.Context, s *snapshot, r *rule, e keywright.Event, op store.Op) (PublisherInfo, error) {
-	ops := []store.Op{op, bump()}
-	if s.issuers[r.issuer].version == 0 {
-		record, err := state{Issuer: r.issuer}.record(issuerKey(r.issuer))
-		if err != nil {
-			return PublisherInfo{}, err
-		}
-		ops = append(ops, store.Insert(record))
+	issuer, err := s.holdIssuer(r.issuer)
+	if err != nil {
+		return PublisherInfo{}, err
 	}
-	if err := h.host.Commit(ctx, e, ops...); err != nil {
+	if err := h.host.Commit(ctx, e, op, issuer, bump()); err != nil {
 		return PublisherInfo{}, err
 	}
 	info := r.info()
@@ -243,7 +241,7 @@ func (h *Handler) disable(r *rule, disabled bool) (store.Op, error) {
 	if !r.static {
 		p := r.Publisher.clone()
 		p.Disabled = disabled
-		record, err := storedRecord(p, r.version)
+		record, err := storedRecord(p, r.instance, r.version)
 		return store.Replace(record), err
 	}
 	for _, s := range h.registry.static {
@@ -251,7 +249,11 @@ func (h *Handler) disable(r *rule, disabled bool) (store.Op, error) {
 			return store.Op{}, keywright.Errorf(keywright.CodeConflict, "the publisher is disabled in the configuration: enable it there")
 		}
 	}
-	return put(r.key(), state{Disabled: disabled, version: r.version})
+	st := state{Instance: r.instance, Disabled: disabled, version: r.version}
+	if st.version == 0 {
+		st.Instance = rand.Text()
+	}
+	return put(r.key(), st)
 }
 
 // put inserts or replaces the record of a state.

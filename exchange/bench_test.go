@@ -98,7 +98,7 @@ func benchHandler(b *testing.B, issuer *exchangetest.Issuer, n int) *Handler {
 				p.Claims[c] = Values{claims[c].(string)}
 			}
 		}
-		record, err := storedRecord(p, 0)
+		record, err := storedRecord(p, "i", 0)
 		if err != nil {
 			b.Fatal(err)
 		}

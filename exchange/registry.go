@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,7 +31,8 @@ func bump() store.Op {
 
 // A state is the record of a configured publisher or of an issuer.
 type state struct {
-	Issuer   string `json:"issuer,omitempty"` // of an issuer's record
+	Issuer   string `json:"issuer,omitempty"`   // of an issuer's record
+	Instance string `json:"instance,omitempty"` // of a publisher's: see keywright.Parent
 	Disabled bool   `json:"disabled,omitempty"`
 
 	version int64 // of the record; 0: there is none yet
@@ -184,7 +186,8 @@ func (g *registry) readStatic(ctx context.Context, s *snapshot) error {
 	}
 	for _, static := range g.static {
 		r := *static
-		r.version, r.Disabled = states[r.ID].version, r.Disabled || states[r.ID].Disabled
+		st := states[r.ID]
+		r.version, r.instance, r.Disabled = st.version, st.Instance, r.Disabled || st.Disabled
 		s.add(&r)
 	}
 	return nil
@@ -223,14 +226,17 @@ func (g *registry) readStored(ctx context.Context, s *snapshot) error {
 }
 
 func (g *registry) decodePublisher(record store.Record) (*rule, error) {
-	var p Publisher
-	if err := decode(record, &p); err != nil {
-		return nil, err
+	// A member that is not known could be a condition of a newer version.
+	var stored publisherRecord
+	dec := json.NewDecoder(bytes.NewReader(record.Data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&stored); err != nil {
+		return nil, fmt.Errorf("exchange: publisher %s: %w", record.ID, err)
 	}
 	// Rules that are stricter now than when it was saved apply to it as well.
-	r, err := g.rule(p)
+	r, err := g.rule(stored.publisher())
 	if err == nil {
-		r.version = record.Version
+		r.version, r.instance = record.Version, stored.Instance
 	}
 	return r, err
 }

@@ -142,8 +142,9 @@ type rule struct {
 	conditions []condition
 	lifted     map[string]bool // refusals and equalities that the publisher lifts, by claim
 
-	static  bool  // of the configuration, not of the store
-	version int64 // of its record; 0: it has none yet
+	static   bool   // of the configuration, not of the store
+	version  int64  // of its record; 0: it has none yet
+	instance string // of its record
 }
 
 // newRule expects a valid publisher.

@@ -3,6 +3,7 @@ package exchange
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -170,7 +171,7 @@ func (h *Handler) grant(r *rule, id *identity, req tokenRequest, now time.Time) 
 	}
 	g.spec = keywright.KeySpec{
 		Kind: h.kind, Method: keywright.MethodExchange, Issuer: h.base, Subject: r.subject(c), Scopes: scopes, Attrs: attrs,
-		Description: "exchanged by publisher " + r.ID, Expires: now.Add(g.lifetime), Parents: []store.Key{r.key(), issuerKey(r.issuer)},
+		Description: "exchanged by publisher " + r.ID, Expires: now.Add(g.lifetime),
 	}
 	if r.SubjectClaim != "" {
 		g.spec.Issuer = id.token.Issuer
@@ -224,20 +225,21 @@ func (h *Handler) confirm(ctx context.Context, id *identity, r *rule, spec keywr
 // issue writes the key, the marker of the token's use, the event, and that
 // neither publisher nor issuer has changed since they were read, in one Commit.
 func (h *Handler) issue(ctx context.Context, s *snapshot, r *rule, id *identity, g grant) (tokenResponse, error) {
+	st, err := s.stand(r, id.claims())
+	if err != nil {
+		return tokenResponse{}, err
+	}
+	g.spec.Parents = []keywright.Parent{{Key: r.key(), Instance: st.instance}, {Key: issuerKey(r.issuer)}}
 	m, err := h.host.Keys.Mint(g.spec)
 	if err != nil {
 		return tokenResponse{}, err
 	}
 	marker := id.marker()
-	ops := []store.Op{store.Insert(marker), m.Op}
-	parents, name, err := s.stand(r, id.claims())
-	if err != nil {
-		return tokenResponse{}, err
-	}
+	ops := append([]store.Op{store.Insert(marker), m.Op}, st.ops...)
 	facts := withFact(id.facts, attrPublisher, r.ID)
 	facts["subject"], facts["scope"] = plain(g.spec.Subject), g.resp.Scope
-	e := keywright.Event{Name: name, Actor: "publisher-" + r.ID, Target: m.ID, Attrs: facts}
-	if err := h.host.Commit(ctx, e, append(ops, parents...)...); err != nil {
+	e := keywright.Event{Name: st.event, Actor: "publisher-" + r.ID, Target: m.ID, Attrs: facts}
+	if err := h.host.Commit(ctx, e, ops...); err != nil {
 		if op, ok := errors.AsType[*store.OpError](err); ok && op.Op.Record.Key() == marker.Key() && errors.Is(op.Err, store.ErrExists) {
 			return tokenResponse{}, id.used()
 		}
@@ -247,42 +249,48 @@ func (h *Handler) issue(ctx context.Context, s *snapshot, r *rule, id *identity,
 	return g.resp, nil
 }
 
-// stand makes the ops that hold r and its issuer as they were read, and the
-// name of the event. A pending publisher becomes a common one: it learns the
-// ids, and of several tokens that come at once the first decides.
-func (s *snapshot) stand(r *rule, c claimSet) (ops []store.Op, name string, err error) {
-	issuer := s.issuers[r.issuer]
-	changed := issuer.version == 0
-	if changed {
-		record, err := state{Issuer: r.issuer}.record(issuerKey(r.issuer))
-		if err != nil {
-			return nil, "", err
-		}
-		ops = append(ops, store.Insert(record))
-	} else {
-		ops = append(ops, check(issuerKey(r.issuer), issuer.version))
+// A standing is how a key is tied to its publisher and issuer.
+type standing struct {
+	ops      []store.Op // that hold both as they were read
+	instance string     // of the publisher's record
+	event    string     // its name
+}
+
+// stand ties a key to r and its issuer. A pending publisher becomes a common
+// one: it learns the ids, and of several tokens that come at once the first
+// decides.
+func (s *snapshot) stand(r *rule, c claimSet) (standing, error) {
+	st := standing{instance: r.instance, event: "exchange.issued"}
+	issuer, err := s.holdIssuer(r.issuer)
+	if err != nil {
+		return standing{}, err
 	}
-	name = "exchange.issued"
+	var publisher store.Op
+	changed := issuer.Action != store.ActionCheck
 	switch {
 	case !r.PendingUntil.IsZero():
-		op, err := r.reify(c)
-		if err != nil {
-			return nil, "", err
-		}
-		ops, changed, name = append(ops, op), true, "exchange.reified"
+		publisher, err = r.reify(c)
+		changed, st.event = true, "exchange.reified"
 	case r.version != 0:
-		ops = append(ops, check(r.key(), r.version))
+		publisher = check(r.key(), r.version)
 	default: // a configured publisher's first key
-		record, err := state{}.record(r.key())
-		if err != nil {
-			return nil, "", err
-		}
-		ops, changed = append(ops, store.Insert(record)), true
+		st.instance = rand.Text()
+		publisher, err = put(r.key(), state{Instance: st.instance})
+		changed = true
 	}
+	st.ops = []store.Op{issuer, publisher}
 	if changed {
-		ops = append(ops, bump())
+		st.ops = append(st.ops, bump())
 	}
-	return ops, name, nil
+	return st, err
+}
+
+// holdIssuer makes the op that an issuer's record stands as it was read, or comes to be.
+func (s *snapshot) holdIssuer(issuer string) (store.Op, error) {
+	if st := s.issuers[issuer]; st.version != 0 {
+		return check(issuerKey(issuer), st.version), nil
+	}
+	return put(issuerKey(issuer), state{Issuer: issuer})
 }
 
 func check(key store.Key, version int64) store.Op {
@@ -297,6 +305,6 @@ func (r *rule) reify(c claimSet) (store.Op, error) {
 		p.Claims[id] = Values{v}
 	}
 	p.PendingUntil = time.Time{}
-	record, err := storedRecord(p, r.version)
+	record, err := storedRecord(p, r.instance, r.version)
 	return store.Replace(record), err
 }

@@ -76,6 +76,12 @@ type publisherJSON struct {
 	Description  string            `json:"description,omitempty"`
 }
 
+// publisherRecord is a stored publisher.
+type publisherRecord struct {
+	publisherJSON
+	Instance string `json:"instance"` // see keywright.Parent
+}
+
 // MarshalJSON writes p as configuration files and the admin API have it.
 func (p Publisher) MarshalJSON() ([]byte, error) { return json.Marshal(p.wire()) }
 
