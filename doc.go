@@ -6,8 +6,8 @@
 //
 //   - package bootstrap: a signed token turns an empty server into one with
 //     exactly one admin key
-//   - package exchange (planned): a CI job's OIDC identity token becomes a key
-//     that lives for minutes
+//   - package exchange: a CI job's OIDC identity token becomes a key that
+//     lives for minutes
 //   - package provisioning (planned): provisioning keys enrol runners, and
 //     applications get scoped, expiring tokens
 //   - package agentauth (planned): agents sign their requests
