@@ -125,8 +125,11 @@ func New(c Config) (*Handler, error) {
 	if c.Host.Store == nil || c.Host.Keys == nil {
 		return nil, errors.New("exchange: Config.Host is required, made by keywright.NewHost")
 	}
-	if c.Host.URL == nil {
+	switch {
+	case c.Host.URL == nil:
 		return nil, errors.New("exchange: Config.Host has no URL: metadata cannot name the endpoints without it")
+	case c.Host.URL.Scheme != "https" && !isLoopback(c.Host.URL.Hostname()):
+		return nil, fmt.Errorf("exchange: Config.Host: the URL %s must be https: tokens and keys travel there (RFC 8414, section 2)", c.Host.URL)
 	}
 	h := &Handler{host: c.Host, base: strings.TrimSuffix(c.Host.URL.String(), "/"), audience: c.Audience, kind: c.KeyKind, account: c.Account, admin: c.Admin}
 	if h.audience == "" {
@@ -140,8 +143,8 @@ func New(c Config) (*Handler, error) {
 		return nil, fmt.Errorf("exchange: Config.KeyKind: the host has no kind of keys named %q", h.kind)
 	case !printable(h.audience) || len(h.audience) > maxValue:
 		return nil, fmt.Errorf("exchange: Config.Audience: want up to %d bytes without control characters", maxValue)
-	case ownerOf(h.audience) != "":
-		return nil, fmt.Errorf("exchange: Config.Audience: %s is an issuer, not this server", h.audience)
+	case isCommonAudience(h.audience):
+		return nil, fmt.Errorf("exchange: Config.Audience: %s is what tokens have that are for anybody: use this server's URL", h.audience)
 	}
 	if err := h.trust(c); err != nil {
 		return nil, fmt.Errorf("exchange: Config.%w", err)
@@ -154,6 +157,11 @@ func New(c Config) (*Handler, error) {
 		h.failures = limit.NewFailures(c.Host.Hooks.Now, burst, float64(perMinute)/60)
 	}
 	return h, nil
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 func orDefault(n, zero int) int {
@@ -179,7 +187,7 @@ func (h *Handler) trust(c Config) error {
 	if h.issuers, err = oidc.NewIssuers(client, h.host.Hooks.Now, settings, h.rejectedKey); err != nil {
 		return fmt.Errorf("Issuers: %w", err)
 	}
-	if h.registry, err = newRegistry(h.host, h.issuers, c.Account != nil, c.Publishers); err != nil {
+	if h.registry, err = newRegistry(h.host, h.issuers, h.audience, c.Account != nil, c.Publishers); err != nil {
 		return fmt.Errorf("Publishers: %w", err)
 	}
 	return nil

@@ -113,10 +113,13 @@ func (h *Handler) refusal(err error, facts map[string]string) error {
 	return answer
 }
 
-// textAudience names the audience, unless that has one of the two words in it.
+// textAudience names the audience, unless that has one of the two words in it or
+// would travel changed: what RFC 6749 keeps out of a description is left out of
+// it, and what remains could be one of the words.
 func (h *Handler) textAudience() string {
 	named := "the identity token is not for this server: its audience must be " + h.audience + " alone"
-	if low := strings.ToLower(named); strings.Contains(low, "verif") || strings.Contains(low, "ambiguous") {
+	low, odd := strings.ToLower(named), func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }
+	if strings.Contains(low, "verif") || strings.Contains(low, "ambiguous") || strings.ContainsFunc(named, odd) {
 		return "the identity token is not for this server: see identity_token_audience in its metadata"
 	}
 	return named

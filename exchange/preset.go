@@ -28,6 +28,7 @@ const (
 type preset struct {
 	issuer string   // of all tenants; empty: the publisher names one
 	owned  []string // globs: no other provider's publisher may have such an issuer
+	common []string // globs: the aud that tokens have when the job asks for none
 	form   string   // how an issuer's path begins, where each tenant has one of its own
 
 	// anchors are lists of claims that say who a tenant is, among strangers who
@@ -79,6 +80,7 @@ var github = preset{
 		"https://token.actions.githubusercontent.com", "https://token.actions.githubusercontent.com/*",
 		"https://token.actions.*.ghe.com", "https://*/_services/token", "https://*:*/_services/token",
 	},
+	common:  []string{"https://github.com/*"},
 	anchors: [][]string{{"repository_owner_id"}},
 	pins:    map[string]string{"repository": "repository_id"},
 	always:  []string{"repository", "repository_id", "repository_owner_id", "event_name"},
@@ -122,6 +124,7 @@ var gitlab = preset{
 var buildkite = preset{
 	issuer:    "https://agent.buildkite.com",
 	owned:     []string{"https://agent.buildkite.com"},
+	common:    []string{"https://buildkite.com/*"},
 	anchors:   [][]string{{"organization_id"}, {"organization_slug"}},
 	needs:     map[string]string{"pipeline_slug": "organization_slug"}, // which is unique in its organization only
 	always:    []string{"organization_slug", "pipeline_slug"},
@@ -268,6 +271,20 @@ func ownerOf(issuer string) Provider {
 		}
 	}
 	return ""
+}
+
+// isCommonAudience reports whether tokens for other servers have this aud: an
+// issuer is what GitLab's have by default.
+func isCommonAudience(audience string) bool {
+	if ownerOf(audience) != "" {
+		return true
+	}
+	for _, s := range presets {
+		if slices.ContainsFunc(s.common, func(g string) bool { return matchGlob(g, audience) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // anchored reports whether p binds a tenant. Where the provider has no anchors,

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 
 	"github.com/keywright/keywright"
@@ -68,6 +69,7 @@ type registry struct {
 	static  []*rule
 	issuers *oidc.Issuers
 
+	audience   string
 	federation bool // the host can tell which accounts exist
 
 	loading chan struct{} // one slot: changes are read by one request at a time
@@ -75,8 +77,8 @@ type registry struct {
 }
 
 // newRegistry checks the publishers of the configuration.
-func newRegistry(host keywright.Host, issuers *oidc.Issuers, federation bool, static []Publisher) (*registry, error) {
-	g := &registry{host: host, issuers: issuers, federation: federation, loading: make(chan struct{}, 1)}
+func newRegistry(host keywright.Host, issuers *oidc.Issuers, audience string, federation bool, static []Publisher) (*registry, error) {
+	g := &registry{host: host, issuers: issuers, audience: audience, federation: federation, loading: make(chan struct{}, 1)}
 	s := newSnapshot(0)
 	for _, p := range static {
 		r, err := g.rule(p)
@@ -248,6 +250,10 @@ func (g *registry) rule(p Publisher) (*rule, error) {
 	}
 	if err := g.issuers.Check(p.issuer()); err != nil {
 		return nil, fmt.Errorf("publisher %q: %w", p.ID, err)
+	}
+	// The default aud of GitLab's tokens is the instance, of CircleCI's the organization.
+	if issuer := p.issuer(); g.audience == issuer || strings.HasSuffix(issuer, "/"+g.audience) {
+		return nil, fmt.Errorf("publisher %q: issuer: its tokens have our audience %s without having been asked for: configure another audience", p.ID, g.audience)
 	}
 	if p.SubjectClaim != "" && !g.federation {
 		return nil, fmt.Errorf("publisher %q: subject_claim: the host has no Config.Account that knows its accounts", p.ID)

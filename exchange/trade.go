@@ -1,11 +1,13 @@
 package exchange
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -166,8 +168,11 @@ func (h *Handler) grant(r *rule, id *identity, req tokenRequest, now time.Time) 
 	if req.requestedType == typeConnectKey {
 		g.resp.TokenType = "Key"
 	}
-	if !all {
+	switch {
+	case !all && len(targets) > 0:
 		g.resp.Audience = targets
+	case !all:
+		g.resp.Audience = []string{h.audience} // it was asked for as well
 	}
 	g.spec = keywright.KeySpec{
 		Kind: h.kind, Method: keywright.MethodExchange, Issuer: h.base, Subject: r.subject(c), Scopes: scopes, Attrs: attrs,
@@ -209,7 +214,7 @@ func (h *Handler) confirm(ctx context.Context, id *identity, r *rule, spec keywr
 	}
 	exists, err := h.account(ctx, keywright.Principal{
 		Method: spec.Method, Issuer: spec.Issuer, Subject: spec.Subject, Scopes: slices.Clone(spec.Scopes),
-		Expires: spec.Expires, Attrs: spec.Attrs, Claims: id.token.Claims.JSON(),
+		Expires: spec.Expires, Attrs: maps.Clone(spec.Attrs), Claims: bytes.Clone(id.token.Claims.JSON()),
 	})
 	switch {
 	case err != nil:

@@ -108,7 +108,11 @@ func serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 
 func externalURL(flag string, addr net.Addr) (*url.URL, error) {
 	if flag == "" {
-		return &url.URL{Scheme: "http", Host: addr.String()}, nil
+		host, port, err := net.SplitHostPort(addr.String())
+		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+			host = "localhost"
+		}
+		return &url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}, err
 	}
 	u, err := url.Parse(flag)
 	if err != nil || u.Host == "" {

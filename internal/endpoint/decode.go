@@ -40,7 +40,7 @@ func Form(r *http.Request, repeatable ...string) (url.Values, error) {
 	}
 	for name, values := range form {
 		if len(values) > 1 && !slices.Contains(repeatable, name) {
-			return nil, keywright.Errorf(keywright.CodeInvalidRequest, "parameter %s more than once", clip(name))
+			return nil, keywright.Errorf(keywright.CodeInvalidRequest, "parameter %q more than once", clip(name))
 		}
 	}
 	for name, values := range form {

@@ -80,8 +80,8 @@ func checkIssuer(issuer string) error {
 		return errors.New("longer than 255 bytes")
 	case u.User != nil, strings.ContainsAny(issuer, "?#"):
 		return errors.New("has user information, a query or a fragment")
-	case u.Host != strings.ToLower(u.Host):
-		return errors.New("the host must be in lower case, as in tokens")
+	case u.Host != strings.ToLower(u.Host), !strings.HasPrefix(issuer, u.Scheme):
+		return errors.New("scheme and host must be in lower case, as in tokens")
 	case strings.Contains(u.Path, "//"), slices.Contains(strings.Split(u.Path, "/"), ".."), strings.Contains(issuer, "%"):
 		return errors.New("the path has empty segments, dots or escapes")
 	case strings.ContainsFunc(issuer, func(r rune) bool { return r <= ' ' || r > '~' }):
