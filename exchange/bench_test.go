@@ -140,3 +140,20 @@ func byHand(token string, public *rsa.PublicKey, now int64, issuer string) error
 	}
 	return nil
 }
+// BenchmarkReload is what a change of one publisher among 10,000 costs each
+// process, once.
+func BenchmarkReload(b *testing.B) {
+	h := benchHandler(b, exchangetest.NewIssuer(b), 10_000)
+	if _, err := h.registry.load(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := h.host.Store.Commit(b.Context(), bump()); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := h.registry.load(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -102,6 +102,10 @@ func readTokenRequest(r *http.Request) (tokenRequest, error) {
 
 // readLimits reads the parameters that ask for less than there is.
 func (req *tokenRequest) readLimits(form url.Values) error {
+	req.targets = append(form["audience"], form["resource"]...)
+	if len(req.targets) > maxScopes || strings.Count(form.Get("scope"), " ") >= maxScopes {
+		return keywright.Errorf(keywright.CodeInvalidRequest, "more than %d targets or scopes", maxScopes)
+	}
 	for _, s := range strings.Split(form.Get("scope"), " ") {
 		switch {
 		case s == "" && form.Get("scope") == "":
@@ -115,10 +119,6 @@ func (req *tokenRequest) readLimits(form url.Values) error {
 		if u, err := url.Parse(resource); err != nil || !u.IsAbs() || strings.Contains(resource, "#") {
 			return keywright.Errorf(keywright.CodeInvalidTarget, "resource must be an absolute URI without a fragment")
 		}
-	}
-	req.targets = append(form["audience"], form["resource"]...)
-	if len(req.targets) > maxScopes || len(req.scopes) > maxScopes {
-		return keywright.Errorf(keywright.CodeInvalidRequest, "more than %d targets or scopes", maxScopes)
 	}
 	return nil
 }
