@@ -248,8 +248,14 @@ func (r *rule) compare(c claimSet, differ func(claim string, want []string) bool
 	}
 }
 
+// hits also where the claim is there and of another type than the provider gives
+// it: whatever that means, it is not that all is well.
 func (f refusal) hits(c claimSet) bool {
-	for _, v := range c.values(f.claim) {
+	values := c.values(f.claim)
+	if raw, ok := c.Raw(f.claim); ok && len(values) == 0 {
+		return string(raw) != `""`
+	}
+	for _, v := range values {
 		for _, g := range f.globs {
 			if g == v || matchGlob(g, v) {
 				return true
