@@ -1,6 +1,7 @@
 package egress_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -77,4 +78,20 @@ func TestJWKS(t *testing.T) {
 	if _, err := c.JWKS(t.Context(), srv.URL); err == nil {
 		t.Error("a set that is too long is accepted")
 	}
+}
+
+// FuzzMetadata reads what an issuer, or who answers for it, may serve.
+func FuzzMetadata(f *testing.F) {
+	f.Add([]byte(`{"issuer":"https://a.example","jwks_uri":"https://a.example/keys"}`))
+	f.Add([]byte(`{"issuer":"https://a.example/","jwks_uri":1}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		uri, err := egress.ReadMetadata(text, "https://a.example")
+		if err != nil {
+			return
+		}
+		var m map[string]any
+		if json.Unmarshal(text, &m) != nil || m["issuer"] != "https://a.example" || m["jwks_uri"] != uri {
+			t.Errorf("%s: got %q", text, uri)
+		}
+	})
 }

@@ -52,3 +52,6 @@ func (c countingConn) Read(p []byte) (int, error) {
 func (c *Client) Connect(nc net.Conn) {
 	c.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return nc, nil }
 }
+
+// ReadMetadata is readMetadata, for its fuzz test.
+var ReadMetadata = readMetadata

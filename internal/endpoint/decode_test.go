@@ -285,3 +285,31 @@ func empty(_ context.Context, caller keywright.Principal, _ endpoint.Empty) (end
 	}
 	return endpoint.Empty{}, nil
 }
+
+// FuzzForm reads what anybody may post.
+func FuzzForm(f *testing.F) {
+	f.Add("a=1&b=2&a=3", "application/x-www-form-urlencoded")
+	f.Add("a=%zz", "application/x-www-form-urlencoded; charset=utf-8")
+	f.Add("a=;b", "multipart/form-data; boundary=x")
+	f.Fuzz(func(t *testing.T, body, contentType string) {
+		r := httptest.NewRequest("POST", "/?a=query", strings.NewReader(body))
+		r.Header.Set("Content-Type", contentType)
+		form, err := endpoint.Form(r, "many")
+		if err != nil {
+			if code := keywright.AsError(err).Code; code != keywright.CodeInvalidRequest && code != keywright.CodeTooLarge {
+				t.Errorf("%q: %v", body, err)
+			}
+			return
+		}
+		for name, values := range form {
+			if name != "many" && len(values) > 1 {
+				t.Errorf("%q: %q has %d values", body, name, len(values))
+			}
+			for _, v := range values {
+				if v == "" || v == "query" && !strings.Contains(body, "query") {
+					t.Errorf("%q: %q has the value %q", body, name, v)
+				}
+			}
+		}
+	})
+}
