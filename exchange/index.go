@@ -38,8 +38,11 @@ func (x *index) add(r *rule) {
 		i = len(x.tables)
 		x.tables = append(x.tables, &table{claim: claim, rules: make(map[string][]*rule)})
 	}
-	for _, v := range r.condition(claim).exact {
-		x.tables[i].rules[v] = append(x.tables[i].rules[v], r)
+	exact := r.condition(claim).exact
+	for n, v := range exact {
+		if !slices.Contains(exact[:n], v) { // else it would match twice
+			x.tables[i].rules[v] = append(x.tables[i].rules[v], r)
+		}
 	}
 }
 

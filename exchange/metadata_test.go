@@ -175,7 +175,7 @@ func TestConfig(t *testing.T) {
 		{"an audience with a line break", exchange.Config{Audience: "a\nb"}, "Audience"},
 		{"an audience of 512 bytes", exchange.Config{Audience: strings.Repeat("a", 512)}, ""},
 		{"an audience of 513 bytes", exchange.Config{Audience: strings.Repeat("a", 513)}, "Audience"},
-		{"a provider as the audience", exchange.Config{Audience: "https://gitlab.com"}, "is an issuer"},
+		{"a provider as the audience", exchange.Config{Audience: "https://gitlab.com"}, "Audience"},
 		{"no limit", exchange.Config{Failures: exchange.FailureLimit{Burst: -1, PerMinute: -1}}, ""},
 		{"a negative rate", exchange.Config{Failures: exchange.FailureLimit{PerMinute: -1}}, "PerMinute"},
 		{"an issuer", issuers(exchange.Issuer{URL: "https://ci.example", JWKS: set, Algorithms: []string{"ES256"}}), ""},

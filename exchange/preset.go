@@ -240,8 +240,9 @@ func (s *preset) check(p Publisher) (wrong []error) {
 	if !s.anchored(p) {
 		no("claims: %s: others than this are never enough alone", s.wantAnchors())
 	}
+	learns, waits := s.learns(p), !p.PendingUntil.IsZero()
 	for _, claim := range slices.Sorted(maps.Keys(s.pins)) {
-		if id := s.pins[claim]; p.names(claim) && len(p.Claims[id]) == 0 && p.PendingUntil.IsZero() {
+		if id := s.pins[claim]; p.names(claim) && len(p.Claims[id]) == 0 && !(waits && slices.Contains(learns, id)) {
 			no("claims: %s can be registered anew by somebody else: bind %s as well, or make the publisher pending", claim, id)
 		}
 	}
@@ -255,7 +256,7 @@ func (s *preset) check(p Publisher) (wrong []error) {
 			no("claims: %s is not a condition: %s", claim, s.banned[claim])
 		}
 	}
-	if !p.PendingUntil.IsZero() && len(s.learns(p)) == 0 {
+	if waits && len(learns) == 0 {
 		no("pending_until: there is no id to learn: name %s, and leave out its id", s.learnable())
 	}
 	return wrong

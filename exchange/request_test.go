@@ -162,6 +162,8 @@ var requestCases = []requestCase{
 	{"a resource with a fragment", "", "resource=https://connect.example%23x", 400, invalidTarget},
 	{"a resource with an empty fragment", "", "resource=https://connect.example%23", 400, invalidTarget},
 	{"a resource that is no URI", "", "resource=https://connect.example/%25zz", 400, invalidTarget},
+	{"one of two resources with a fragment", "", "resource=https://connect.example&resource=https://connect.example%23x", 400, invalidTarget},
+	{"one of two resources that is no URI", "", "resource=https://connect.example&resource=https://connect.example/%25zz", 400, invalidTarget},
 	{"one of two resources relative", "", "resource=https://connect.example&resource=x", 400, invalidTarget},
 	{"100 audiences", "", "audience=https://connect.example" + strings.Repeat("&audience=x", 99), 200, allScopes},
 	{"101 audiences and resources", "", "resource=https://connect.example" + strings.Repeat("&audience=x", 100), 400, invalidRequest},

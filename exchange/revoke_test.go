@@ -13,6 +13,7 @@ import (
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/exchange"
+	"github.com/keywright/keywright/store"
 )
 
 func (w *world) revoke(text string) answer {
@@ -181,7 +182,7 @@ func TestFailureLimit(t *testing.T) {
 		for path, body := range map[string]url.Values{exchange.TokenPath: form(good), exchange.CredentialsPath: form(good), exchange.RevokePath: {"token": {key}}} {
 			a := from(addr, w, path, body)
 			w.checkOAuth("limited", a)
-			if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); a.status != 429 || a.text("error") != "temporarily_unavailable" || err != nil || seconds != 10 {
+			if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); a.status != 429 || a.text("error") != "temporarily_unavailable" || !strings.Contains(a.text("error_description"), "from this address were refused") || err != nil || seconds != 10 {
 				t.Errorf("%s %s: got %d %s, Retry-After %q, want 429 and 10", addr, path, a.status, a.body, a.header.Get("Retry-After"))
 			}
 			w.checkSecret("limited", a, good)
@@ -200,6 +201,21 @@ func TestFailureLimit(t *testing.T) {
 	w.clock.Advance(1)
 	if a := from(bad, w, exchange.TokenPath, form(good)); a.status != 200 {
 		t.Errorf("after the wait: got %d %s", a.status, a.body)
+	}
+}
+
+// A defect of ours is not counted either.
+func TestDefectsAreNotFailures(t *testing.T) {
+	w := newWorld(t, []exchange.Publisher{github()}, func(c *exchange.Config) { c.Failures = exchange.FailureLimit{Burst: 1} })
+	key := w.wantKey(w.issuer.GitHub(nil))
+	id, _ := w.host.Keys.ID(key)
+	if err := w.db.Commit(t.Context(), store.Put(store.Record{Kind: keywright.KindKey, ID: id, Data: []byte("no JSON")})); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if a := w.revoke(key); a.status != 500 || a.text("error") != "server_error" {
+			t.Errorf("got %d %s, want 500", a.status, a.body)
+		}
 	}
 }
 

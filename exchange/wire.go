@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/keywright/keywright/internal/strictjson"
 )
 
 // Where the endpoints stand, below the prefix that they are mounted at. The
@@ -86,8 +89,18 @@ type publisherRecord struct {
 func (p Publisher) MarshalJSON() ([]byte, error) { return json.Marshal(p.wire()) }
 
 // UnmarshalJSON reads what MarshalJSON writes. It refuses members that it does
-// not know, so that a misspelt condition is not one less.
+// not know, that come twice or that are in another case, so that a misspelt
+// condition is not one less and none takes another's place.
 func (p *Publisher) UnmarshalJSON(data []byte) error {
+	members, err := strictjson.Object(data)
+	if err != nil {
+		return err
+	}
+	for name := range members.Names() {
+		if strings.ContainsFunc(name, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }) {
+			return fmt.Errorf("unknown field %q", clip(name))
+		}
+	}
 	var w publisherJSON
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()

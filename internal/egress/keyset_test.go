@@ -70,10 +70,10 @@ func TestKeysAge(t *testing.T) {
 		w.known("a", 2)
 		w.known("b", 1)
 		w.asked(1, "first")
-		time.Sleep(egress.FreshFor - 1)
+		time.Sleep(egress.FreshFor - time.Nanosecond)
 		w.known("a", 2)
 		w.asked(0, "fresh")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		w.publishes("a", "c")
 		w.known("b", 1) // at once, from before
 		w.asked(1, "stale")
@@ -81,12 +81,12 @@ func TestKeysAge(t *testing.T) {
 		w.unknown("b") // withdrawn
 		w.asked(0, "refreshed")
 		w.fails(errDown)
-		time.Sleep(egress.UsableFor - 1)
+		time.Sleep(egress.UsableFor - time.Nanosecond)
 		w.known("a", 1)
 		w.asked(1, "after a day, almost")
 		w.known("a", 1)
-		time.Sleep(1)
-		w.unavailable("a", egress.FetchFloor-1, errDown)
+		time.Sleep(time.Nanosecond)
+		w.unavailable("a", egress.FetchFloor-time.Nanosecond, errDown)
 		w.asked(0, "after a day, too soon")
 		time.Sleep(egress.FetchFloor)
 		w.unavailable("a", egress.FetchFloor, errDown)
@@ -129,10 +129,10 @@ func TestUnknownKeyFlood(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		w.asked(0, "in the first minute")
-		time.Sleep(50*time.Second - 1)
+		time.Sleep(50*time.Second - time.Nanosecond)
 		w.unknown("invented")
 		w.asked(0, "just before its end")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		for n := range 1000 {
 			w.unknown(fmt.Sprint("invented ", n))
 		}
