@@ -197,3 +197,17 @@ func (k *Keys) Check(ctx context.Context, text string) (KeyInfo, error) {
 	}
 	return c.info(), nil
 }
+
+// Find is like Check, and also describes a key that is not accepted because it,
+// or what it hangs on, is disabled: whoever has it may still give it back.
+func (k *Keys) Find(ctx context.Context, text string) (KeyInfo, error) {
+	key, err := k.parse(text)
+	if err != nil {
+		return KeyInfo{}, k.invalid(err)
+	}
+	c, err := k.verify(ctx, key)
+	if c == nil || err != nil && AsError(err).Code != CodeInvalidToken {
+		return KeyInfo{}, err
+	}
+	return c.info(), nil
+}

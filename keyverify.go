@@ -20,7 +20,8 @@ var (
 	errNoParent    = errors.New("a parent of the key is disabled or gone")
 )
 
-// verify finds the live credential that key proves.
+// verify finds the credential that key proves. It may come with an error: that
+// it is suspended or at its end.
 func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
 	c := k.known.get(key.ID)
 	for range maxTries {
@@ -53,7 +54,7 @@ func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
 			continue
 		}
 		if !c.validAt(now) {
-			return nil, k.invalid(fmt.Errorf("%w: %s", errNotValid, key.ID))
+			return c, k.invalid(fmt.Errorf("%w: %s", errNotValid, key.ID))
 		}
 		return c, k.checkParents(c, records[1:])
 	}

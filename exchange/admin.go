@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -168,11 +167,11 @@ func (h *Handler) change(ctx context.Context, id, version string, edit func(*sna
 // save commits op with what else a change of a publisher needs, and returns the
 // publisher as it stands then.
 func (h *Handler) save(ctx context.Context, s *snapshot, r *rule, e keywright.Event, op store.Op) (PublisherInfo, error) {
-	issuer, err := s.holdIssuer(r.issuer)
+	issuer, err := s.newIssuer(r.issuer)
 	if err != nil {
 		return PublisherInfo{}, err
 	}
-	if err := h.host.Commit(ctx, e, op, issuer, bump()); err != nil {
+	if err := h.host.Commit(ctx, e, append(issuer, op, bump())...); err != nil {
 		return PublisherInfo{}, err
 	}
 	info := r.info()
@@ -217,7 +216,7 @@ func (h *Handler) setDisabled(ctx context.Context, actor keywright.Principal, id
 		if err != nil {
 			return err
 		}
-		if r.Disabled == disabled {
+		if r.Disabled == disabled && (!r.static || r.suspended == disabled) {
 			return nil
 		}
 		op, err := h.disable(r, disabled)
@@ -245,11 +244,11 @@ func (h *Handler) disable(r *rule, disabled bool) (store.Op, error) {
 		return store.Replace(record), err
 	}
 	for _, s := range h.registry.static {
-		if s.ID == r.ID && s.Disabled {
+		if s.ID == r.ID && s.Disabled && !disabled {
 			return store.Op{}, keywright.Errorf(keywright.CodeConflict, "the publisher is disabled in the configuration: enable it there")
 		}
 	}
-	st := state{Instance: r.instance, Disabled: disabled, version: r.version}
+	st := state{Instance: r.instance, Disabled: disabled, Admin: disabled, version: r.version}
 	if st.version == 0 {
 		st.Instance = rand.Text()
 	}
@@ -314,39 +313,52 @@ func (h *Handler) setIssuerDisabled(ctx context.Context, actor keywright.Princip
 
 // Sync brings the store in line with the publishers of the configuration. Call
 // it when the server starts: keys of a publisher that has been taken out of the
-// configuration end with it. While replicas with an older configuration still
-// run, they go on issuing by it.
+// configuration, or disabled in it, end with that. While replicas with an older
+// configuration still run, they go on issuing by it; one that starts anew ends
+// the keys of publishers that only a newer configuration has.
 func (h *Handler) Sync(ctx context.Context) error {
 	return endpoint.Retry(func() error { return h.sync(ctx) })
 }
 
 func (h *Handler) sync(ctx context.Context) error {
-	configured := make(map[string]bool, len(h.registry.static))
+	configured := make(map[string]*rule, len(h.registry.static))
 	for _, r := range h.registry.static {
-		configured[r.ID] = true
+		configured[r.ID] = r
 	}
 	var gone []store.Op
 	for record, err := range h.host.Store.List(ctx, store.Query{Kind: KindStatic}) {
 		if err != nil {
 			return err
 		}
-		if !configured[record.ID] {
+		r := configured[record.ID]
+		if r == nil {
 			gone = append(gone, store.Delete(record))
+			continue
+		}
+		var st state
+		if err := decode(record, &st); err != nil {
+			return err
+		}
+		if want := r.Disabled || st.Admin; st.Disabled != want {
+			st.Disabled, st.version = want, record.Version
+			op, err := put(r.key(), st)
+			if err != nil {
+				return err
+			}
+			gone = append(gone, op)
 		}
 	}
 	const most = store.MaxOps - 2 // beside the event and the epoch
 	for len(gone) > 0 {
 		n := min(len(gone), most)
-		e := keywright.Event{Name: "exchange.static_removed", Attrs: map[string]string{"publishers": names(gone[:n])}}
+		e := keywright.Event{Name: "exchange.static_synced", Attrs: map[string]string{"publishers": names(gone[:n])}}
 		if err := h.host.Commit(ctx, e, append(gone[:n:n], bump())...); err != nil {
 			return err
 		}
 		gone = gone[n:]
 	}
-	if _, err := h.registry.load(ctx); err != nil {
-		return errors.Join(err)
-	}
-	return nil
+	_, err := h.registry.load(ctx)
+	return err
 }
 
 func names(ops []store.Op) string {

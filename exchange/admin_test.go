@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -410,5 +411,80 @@ func TestAdminChangesAreAudited(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// A key can be given back while what it hangs on is disabled, and does not come
+// back with it.
+func TestSuspendedKeyIsRevoked(t *testing.T) {
+	w := newWorld(t, []exchange.Publisher{github()})
+	key := w.wantKey(w.issuer.GitHub(nil))
+	if err := w.DisableIssuer(t.Context(), operator, w.issuer.URL()); err != nil {
+		t.Fatal(err)
+	}
+	if a := w.send("POST", exchange.RevokePath, "", url.Values{"token": {key}}); a.status != 200 {
+		t.Fatalf("got %d %s", a.status, a.body)
+	}
+	if err := w.EnableIssuer(t.Context(), operator, w.issuer.URL()); err != nil {
+		t.Fatal(err)
+	}
+	if w.works(key) {
+		t.Error("the revoked key works again")
+	}
+}
+
+// A publisher that the configuration disables ends its keys at the next start,
+// and an administrator's Disable reaches them at once.
+func TestConfigurationDisables(t *testing.T) {
+	w := newWorld(t, []exchange.Publisher{github()})
+	key := w.wantKey(w.issuer.GitHub(nil))
+	off := w.twin(w.own(github(func(p *exchange.Publisher) { p.Disabled = true })))
+	if _, err := off.Disable(t.Context(), operator, "deploy"); err != nil || w.works(key) {
+		t.Errorf("disabled by an administrator as well: %v, key works: %v", err, w.works(key))
+	}
+	if _, err := w.Enable(t.Context(), operator, "deploy"); err != nil || !w.works(key) {
+		t.Fatalf("enabled: %v, key works: %v", err, w.works(key))
+	}
+	if err := off.Sync(t.Context()); err != nil || w.works(key) {
+		t.Errorf("after Sync: %v, key works: %v", err, w.works(key))
+	}
+	if err := w.Sync(t.Context()); err != nil || !w.works(key) {
+		t.Errorf("configured as enabled again: %v, key works: %v", err, w.works(key))
+	}
+}
+
+// Attrs are the claims as they are, or are left out: a host may decide by them.
+func TestAttrsAreNotAltered(t *testing.T) {
+	w := newWorld(t, []exchange.Publisher{github()})
+	for ref, want := range map[string]string{
+		"refs/heads/main": "refs/heads/main", "refs/heads/ma\u2028in": "", "refs/heads/main\u0085": "",
+		"refs/heads/" + strings.Repeat("x", 300): "refs/heads/" + strings.Repeat("x", 300),
+	} {
+		key := w.wantKey(w.issuer.GitHub(map[string]any{"ref": ref}))
+		me := w.send("GET", "/whoami", "Bearer "+key, nil)
+		attrs, _ := me.fields["Attrs"].(map[string]any)
+		if got, _ := attrs["ref"].(string); got != want {
+			t.Errorf("ref %q: Attrs have %q", ref, got)
+		}
+	}
+}
+
+// E19: whatever kind the host has given them.
+func TestExchangedKeyDoesNotAdminister(t *testing.T) {
+	w := newWorld(t, []exchange.Publisher{github()}, func(c *exchange.Config) { c.KeyKind = "admin" })
+	key := w.wantKey(w.issuer.GitHub(nil))
+	if a := w.send("GET", exchange.AdminPath+"/publishers", "Bearer "+key, nil); a.status != 403 {
+		t.Errorf("got %d, want 403", a.status)
+	}
+}
+
+func TestMembersInAnotherCaseAreRefused(t *testing.T) {
+	w := newWorld(t, nil)
+	w.create(stored())
+	path, admin := exchange.AdminPath+"/publishers/stored", w.adminKey()
+	body := w.send("GET", path, admin, nil).fields
+	body["Subject"] = "root"
+	if a := w.send("PUT", path, admin, body); a.status != 400 || !strings.Contains(a.body, "Subject") {
+		t.Errorf("got %d %s, want 400", a.status, a.body)
 	}
 }

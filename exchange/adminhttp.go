@@ -15,7 +15,7 @@ const publisherPattern = AdminPath + "/publishers/{id}"
 // adminRoutes serves the admin API, with RFC 9457 problems for errors.
 func (h *Handler) adminRoutes() []keywright.Route {
 	spec := func(method string, status int) endpoint.Spec {
-		return endpoint.Spec{Name: "exchange.admin", Method: method, Auth: h.admin, Status: status, Hooks: h.host.Hooks}
+		return endpoint.Spec{Name: "exchange.admin", Method: method, Auth: notIssued{h.admin}, Status: status, Hooks: h.host.Hooks}
 	}
 	both := func(handlers map[string]http.Handler) http.Handler {
 		return endpoint.Methods(keywright.Problem, handlers)
@@ -38,6 +38,26 @@ func (h *Handler) adminRoutes() []keywright.Route {
 		{Pattern: AdminPath + "/issuers/enable", Handler: endpoint.New(post, endpoint.JSON[issuerRequest], h.serveIssuerSwitch(h.EnableIssuer))},
 		{Pattern: AdminPath + "/explain", Handler: endpoint.New(post, endpoint.JSON[explainRequest], h.serveExplain)},
 	}
+}
+
+// notIssued keeps the keys of this package out, even where the host has given
+// them the kind of its administrators: a job must not make itself publishers.
+type notIssued struct{ keywright.Authenticator }
+
+func (a notIssued) Authenticate(r *http.Request) (keywright.Principal, error) {
+	p, err := a.Authenticator.Authenticate(r)
+	if err == nil && p.Method == keywright.MethodExchange {
+		return keywright.Principal{}, keywright.Errorf(keywright.CodeInsufficientScope, "an exchanged key does not manage publishers")
+	}
+	return p, err
+}
+
+// Challenge is the host's.
+func (a notIssued) Challenge() string {
+	if c, ok := a.Authenticator.(keywright.Challenger); ok {
+		return c.Challenge()
+	}
+	return ""
 }
 
 func readID(pattern string) func(*http.Request) (string, error) {

@@ -140,6 +140,7 @@ func byHand(token string, public *rsa.PublicKey, now int64, issuer string) error
 	}
 	return nil
 }
+
 // BenchmarkReload is what a change of one publisher among 10,000 costs each
 // process, once.
 func BenchmarkReload(b *testing.B) {

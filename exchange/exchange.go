@@ -100,7 +100,9 @@ type Network struct {
 }
 
 // A FailureLimit slows down an address, or the 64 bits of an IPv6 network, whose
-// requests are refused. Those that succeed do not count.
+// requests are refused. Those that succeed do not count, but wait too while the
+// budget is used up. Behind a proxy all clients have one address unless the
+// host's middleware calls keywright.WithRemoteAddr.
 type FailureLimit struct {
 	Burst     int // refusals at once; 0: 100; negative: no limit
 	PerMinute int // refusals after that; 0: 60

@@ -56,8 +56,11 @@ func explainAt(now time.Time, claims json.RawMessage, publishers []Publisher) (R
 			return Report{}, fmt.Errorf("exchange: %w", err)
 		}
 		r := newRule(p)
-		if err := s.check(r); err != nil || s.rules[p.ID] != nil {
-			return Report{}, fmt.Errorf("exchange: publisher %q cannot stand beside the others: %w", p.ID, errors.Join(err))
+		if s.rules[p.ID] != nil {
+			return Report{}, fmt.Errorf("exchange: publisher %q: twice", p.ID)
+		}
+		if err := s.check(r); err != nil {
+			return Report{}, fmt.Errorf("exchange: publisher %q: %w", p.ID, err)
 		}
 		s.add(r)
 	}

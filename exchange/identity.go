@@ -131,14 +131,24 @@ func withFact(facts map[string]string, name, value string) map[string]string {
 	return all
 }
 
+// refusedBy are the facts of a refusal that the matching publisher is the reason for.
+func (id *identity) refusedBy(r *rule, class string) map[string]string {
+	facts := withFact(id.facts, attrPublisher, r.ID)
+	facts["class"] = class
+	return facts
+}
+
 // plain is a claim's value for logs: it was chosen by a stranger.
-func plain(s string) string {
-	return clip(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' {
+func plain(s string) string { return clip(visible(s)) }
+
+// visible drops what ends lines or cannot be seen.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\uFFFD' {
 			return -1
 		}
 		return r
-	}, s))
+	}, s)
 }
 
 // used is the answer to a token that has obtained its key.

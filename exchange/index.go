@@ -28,7 +28,7 @@ const maxPatternOnly = 100
 // add puts r where its tokens will look.
 func (x *index) add(r *rule) {
 	x.count++
-	claim := r.indexClaim()
+	claim := x.roomiest(r)
 	if claim == "" {
 		x.rest = append(x.rest, r)
 		return
@@ -46,15 +46,40 @@ func (x *index) add(r *rule) {
 	}
 }
 
-// indexClaim is the claim that r is found by, or "" when it has patterns alone.
-func (r *rule) indexClaim() string {
+// roomiest is the claim by which r is found beside the fewest others, the
+// first of several; "" when it has patterns alone.
+func (x *index) roomiest(r *rule) string {
+	best, fewest := "", 0
+	for _, claim := range r.indexClaims() {
+		if n := x.crowd(r, claim); best == "" || n < fewest {
+			best, fewest = claim, n
+		}
+	}
+	return best
+}
+
+// crowd is how many rules stand where r would be found by claim.
+func (x *index) crowd(r *rule, claim string) (most int) {
+	for _, t := range x.tables {
+		if t.claim == claim {
+			for _, v := range r.condition(claim).exact {
+				most = max(most, len(t.rules[v]))
+			}
+		}
+	}
+	return most
+}
+
+// indexClaims are the claims that r can be found by, the most telling first.
+func (r *rule) indexClaims() []string {
+	var claims []string
 	for _, claim := range slices.Concat(r.preset.index, slices.Sorted(maps.Keys(r.Claims))) {
 		c := r.condition(claim)
 		if c != nil && len(c.exact) > 0 && !c.folded && r.preset.kinds[claim] == text && r.preset.derived[claim] == nil {
-			return claim
+			claims = append(claims, claim)
 		}
 	}
-	return ""
+	return claims
 }
 
 // candidates yields the rules that a token with claims c could match.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,6 +58,10 @@ func TestTargets(t *testing.T) {
 		if diff := cmp.Diff(tt.tells, tells); got.status != 200 || diff != "" {
 			t.Errorf("%s: got %d; audience (-want +got):\n%s", tt.name, got.status, diff)
 		}
+		info, err := w.host.Keys.Check(t.Context(), got.key())
+		if err != nil || len(strings.Fields(info.Attrs["targets"])) != len(tt.good) {
+			t.Errorf("%s: the key's targets are %q, %v", tt.name, info.Attrs["targets"], err)
+		}
 		for _, target := range tt.good {
 			if !w.admits(got.key(), target) {
 				t.Errorf("%s: the key is not for %s", tt.name, target)
@@ -84,6 +89,9 @@ func (w *world) admits(key string, targets ...string) bool {
 	if rec.Code != 200 && rec.Code != 403 {
 		w.t.Errorf("got %d %s, want 200 or 403", rec.Code, rec.Body)
 	}
+	if rec.Code == 200 && !strings.Contains(rec.Body.String(), "deployer") {
+		w.t.Error("the route was not asked")
+	}
 	return rec.Code == 200
 }
 
@@ -104,5 +112,13 @@ func TestWithoutTargets(t *testing.T) {
 	got := w.send("POST", exchange.TokenPath, "", body)
 	if diff := cmp.Diff([]any{audience}, got.fields["audience"]); got.status != 200 || diff != "" {
 		t.Errorf("the server and a strange one: got %d %s; audience (-want +got):\n%s", got.status, got.body, diff)
+	}
+}
+
+// One target is a limit as well.
+func TestOneTarget(t *testing.T) {
+	w := newWorld(t, []exchange.Publisher{github(func(p *exchange.Publisher) { p.Targets = []string{"urn:a"} })})
+	if key := w.wantKey(w.issuer.GitHub(nil)); !w.admits(key, "urn:a") || w.admits(key, "urn:b") || w.admits(key) {
+		t.Error("the key is not for its target, or for more")
 	}
 }

@@ -132,7 +132,7 @@ var buildkite = preset{
 	patterned: []string{"build_branch", "build_tag"},
 	kinds:     map[string]kind{"build_number": number},
 	noTokenID: true,
-	index:     []string{"pipeline_id", "organization_id", "organization_slug"},
+	index:     []string{"pipeline_id", "pipeline_slug", "organization_id", "organization_slug"},
 	run:       "job_id",
 	attrs:     []string{"organization_slug", "pipeline_slug", "build_number", "build_branch", "build_tag", "build_commit", "step_key", "job_id"},
 }
@@ -255,6 +255,13 @@ func (s *preset) check(p Publisher) (wrong []error) {
 		if p.names(claim) {
 			no("claims: %s is not a condition: %s", claim, s.banned[claim])
 		}
+	}
+	switch claim := p.SubjectClaim; {
+	case claim == "":
+	case slices.Contains(reserved, claim), s.derived[claim] != nil:
+		no("subject_claim: %s names no account", claim)
+	case s.banned[claim] != "":
+		no("subject_claim: %s: %s", claim, s.banned[claim])
 	}
 	if waits && len(learns) == 0 {
 		no("pending_until: there is no id to learn: name %s, and leave out its id", s.learnable())

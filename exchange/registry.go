@@ -34,7 +34,8 @@ func bump() store.Op {
 type state struct {
 	Issuer   string `json:"issuer,omitempty"`   // of an issuer's record
 	Instance string `json:"instance,omitempty"` // of a publisher's: see keywright.Parent
-	Disabled bool   `json:"disabled,omitempty"`
+	Disabled bool   `json:"disabled,omitempty"` // by the configuration or by an administrator
+	Admin    bool   `json:"admin,omitempty"`    // by an administrator, whatever the configuration says
 
 	version int64 // of the record; 0: there is none yet
 }
@@ -189,7 +190,7 @@ func (g *registry) readStatic(ctx context.Context, s *snapshot) error {
 	for _, static := range g.static {
 		r := *static
 		st := states[r.ID]
-		r.version, r.instance, r.Disabled = st.version, st.Instance, r.Disabled || st.Disabled
+		r.version, r.instance, r.suspended, r.Disabled = st.version, st.Instance, st.Disabled, r.Disabled || st.Admin
 		s.add(&r)
 	}
 	return nil
@@ -288,7 +289,7 @@ func (s *snapshot) check(r *rule) error {
 		return fmt.Errorf("more than %d issuers", oidc.MaxIssuers)
 	case x != nil && x.preset != r.preset:
 		return fmt.Errorf("issuer %s has publishers of another provider", r.issuer)
-	case x != nil && r.indexClaim() == "" && len(x.rest) >= maxPatternOnly:
+	case x != nil && len(r.indexClaims()) == 0 && len(x.rest) >= maxPatternOnly:
 		return fmt.Errorf("issuer %s has %d publishers with patterns alone: bind a claim exactly", r.issuer, len(x.rest))
 	}
 	return nil

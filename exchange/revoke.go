@@ -26,7 +26,7 @@ func readRevocation(r *http.Request) (string, error) {
 // like one that was ended just now, as the RFC wants it; a live key of another
 // kind is named, since whoever sent it has it, and believes it to be gone.
 func (h *Handler) revoke(ctx context.Context, _ keywright.Principal, text string) (endpoint.Empty, error) {
-	info, err := h.host.Keys.Check(ctx, text)
+	info, err := h.host.Keys.Find(ctx, text)
 	switch {
 	case err != nil && keywright.AsError(err).Code == keywright.CodeInvalidToken:
 		return endpoint.Empty{}, nil

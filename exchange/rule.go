@@ -145,6 +145,8 @@ type rule struct {
 	static   bool   // of the configuration, not of the store
 	version  int64  // of its record; 0: it has none yet
 	instance string // of its record
+
+	suspended bool // the record of a configured one says so to its keys
 }
 
 // newRule expects a valid publisher.
@@ -163,6 +165,11 @@ func newRule(p Publisher) *rule {
 		implied := r.preset.implies[claim]
 		for _, other := range slices.Sorted(maps.Keys(implied)) {
 			add(other, Values{implied[other]}, nil)
+		}
+	}
+	if p.SubjectClaim != "" && len(p.Claims[p.SubjectClaim]) == 0 {
+		for other, value := range r.preset.implies[p.SubjectClaim] {
+			add(other, Values{value}, nil)
 		}
 	}
 	for _, claim := range slices.Sorted(maps.Keys(p.Patterns)) {

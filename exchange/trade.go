@@ -146,11 +146,11 @@ func (h *Handler) grant(r *rule, id *identity, req tokenRequest, now time.Time) 
 		scopes = slices.DeleteFunc(slices.Clone(r.Scopes), func(s string) bool { return !slices.Contains(req.scopes, s) })
 	}
 	if len(scopes) == 0 {
-		return grant{}, &keywright.Error{Code: keywright.CodeInvalidScope, Attrs: withFact(id.facts, attrPublisher, r.ID)}
+		return grant{}, &keywright.Error{Code: keywright.CodeInvalidScope, Attrs: id.refusedBy(r, "scope")}
 	}
 	targets, all, ok := h.narrow(r.Targets, req.targets)
 	if !ok {
-		return grant{}, &keywright.Error{Code: keywright.CodeInvalidTarget, Attrs: withFact(id.facts, attrPublisher, r.ID)}
+		return grant{}, &keywright.Error{Code: keywright.CodeInvalidTarget, Attrs: id.refusedBy(r, "target")}
 	}
 	attrs := map[string]string{attrPublisher: r.ID, attrToken: id.facts["token"]}
 	if len(r.Targets) > 0 {
@@ -158,8 +158,9 @@ func (h *Handler) grant(r *rule, id *identity, req tokenRequest, now time.Time) 
 	}
 	c := id.claims()
 	for _, claim := range r.preset.attrs {
-		if v := c.values(claim); len(v) > 0 {
-			attrs[claim] = plain(v[0])
+		// As it is or not at all: a host may decide by it.
+		if v := c.values(claim); len(v) > 0 && len(v[0]) <= maxValue && visible(v[0]) == v[0] {
+			attrs[claim] = v[0]
 		}
 	}
 	g := grant{lifetime: r.lifetime(), resp: tokenResponse{
@@ -243,6 +244,14 @@ func (h *Handler) issue(ctx context.Context, s *snapshot, r *rule, id *identity,
 	ops := append([]store.Op{store.Insert(marker), m.Op}, st.ops...)
 	facts := withFact(id.facts, attrPublisher, r.ID)
 	facts["subject"], facts["scope"] = plain(g.spec.Subject), g.resp.Scope
+	for _, claim := range r.preset.attrs {
+		if v, ok := g.spec.Attrs[claim]; ok {
+			facts["claim."+claim] = plain(v)
+		}
+	}
+	if id.token.ID != "" {
+		facts["jti"] = plain(id.token.ID)
+	}
 	e := keywright.Event{Name: st.event, Actor: "publisher-" + r.ID, Target: m.ID, Attrs: facts}
 	if err := h.host.Commit(ctx, e, ops...); err != nil {
 		if op, ok := errors.AsType[*store.OpError](err); ok && op.Op.Record.Key() == marker.Key() && errors.Is(op.Err, store.ErrExists) {
@@ -266,12 +275,12 @@ type standing struct {
 // decides.
 func (s *snapshot) stand(r *rule, c claimSet) (standing, error) {
 	st := standing{instance: r.instance, event: "exchange.issued"}
-	issuer, err := s.holdIssuer(r.issuer)
+	issuer, err := s.newIssuer(r.issuer)
 	if err != nil {
 		return standing{}, err
 	}
 	var publisher store.Op
-	changed := issuer.Action != store.ActionCheck
+	changed := len(issuer) > 0
 	switch {
 	case !r.PendingUntil.IsZero():
 		publisher, err = r.reify(c)
@@ -283,19 +292,23 @@ func (s *snapshot) stand(r *rule, c claimSet) (standing, error) {
 		publisher, err = put(r.key(), state{Instance: st.instance})
 		changed = true
 	}
-	st.ops = []store.Op{issuer, publisher}
+	st.ops = append(issuer, publisher)
 	if changed {
 		st.ops = append(st.ops, bump())
 	}
 	return st, err
 }
 
-// holdIssuer makes the op that an issuer's record stands as it was read, or comes to be.
-func (s *snapshot) holdIssuer(issuer string) (store.Op, error) {
-	if st := s.issuers[issuer]; st.version != 0 {
-		return check(issuerKey(issuer), st.version), nil
+// newIssuer makes the op by which an issuer's record comes to be, if there is
+// none yet. One that stands is not checked: it is never deleted, and a key that
+// is made while it is being disabled is refused when it is used. A check would
+// make all jobs of a provider wait for each other's commits.
+func (s *snapshot) newIssuer(issuer string) ([]store.Op, error) {
+	if s.issuers[issuer].version != 0 {
+		return nil, nil
 	}
-	return put(issuerKey(issuer), state{Issuer: issuer})
+	op, err := put(issuerKey(issuer), state{Issuer: issuer})
+	return []store.Op{op}, err
 }
 
 func check(key store.Key, version int64) store.Op {

@@ -34,17 +34,8 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return &conn{nc, context.AfterFunc(call.ctx, func() { nc.Close() })}, nil
-}
-
-// A conn is closed with the call it was dialled for, in the middle of a TLS
-// handshake too, so that nobody waits on it when the caller has gone.
-type conn struct {
-	net.Conn
-	stop func() bool
-}
-
-func (c *conn) Close() error {
-	c.stop()
-	return c.Conn.Close()
+	// The connection ends with the call, in the middle of a TLS handshake too,
+	// so that nobody waits on it when the caller has gone.
+	context.AfterFunc(call.ctx, func() { nc.Close() })
+	return nc, nil
 }

@@ -43,7 +43,8 @@ var ErrRefused = errors.New("refused by policy")
 // The zero Config adds nothing.
 type Config struct {
 	// AllowNetworks are networks that may be reached although they are not
-	// public, such as that of a GitLab of one's own. Still over https only.
+	// public, such as that of a GitLab of one's own. Still over https only. An
+	// issuer that is trusted may name any address in them as that of its keys.
 	AllowNetworks []netip.Prefix
 
 	// InsecureLoopback admits the loopback addresses, over http too. It is for

@@ -24,8 +24,11 @@ func TestGet(t *testing.T) {
 	var got http.Header
 	srv, c := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 		got = r.Header
-		if r.URL.Path == "/full" {
+		switch r.URL.Path {
+		case "/full":
 			w.Write(make([]byte, limit))
+			return
+		case "/empty":
 			return
 		}
 		w.Header().Set("Content-Encoding", "identity")
@@ -47,7 +50,7 @@ func TestGet(t *testing.T) {
 		t.Errorf("just the limit: got %d bytes, %v", len(body), err)
 	}
 	for _, max := range []int64{-1, 0, 1<<20 + 1, 1<<63 - 1} {
-		if _, err := c.Get(t.Context(), srv.URL, max); err == nil {
+		if _, err := c.Get(t.Context(), srv.URL+"/empty", max); err == nil {
 			t.Errorf("a limit of %d is accepted", max)
 		}
 	}
@@ -180,23 +183,49 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// The peer stops in the middle of the document, where only the deadline helps.
-func TestDeadlineOfOurOwn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newClient(t, egress.Config{InsecureLoopback: true})
-		near, far := net.Pipe()
-		defer far.Close()
-		c.Connect(near)
-		go func() {
-			far.Read(make([]byte, 4096))
-			io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
-		}()
-		start := time.Now()
-		_, err := c.Get(context.Background(), "http://127.0.0.1/", limit)
-		if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != 10*time.Second {
-			t.Errorf("got %v after %v", err, took)
-		}
-	})
+// The peer stops in the middle of the document, where only the deadline helps:
+// the caller's, be it longer than ours, or ours.
+func TestWhoseDeadline(t *testing.T) {
+	for name, tt := range map[string]struct{ callers, want time.Duration }{
+		"none": {0, 10 * time.Second}, "shorter": {time.Second, time.Second}, "longer": {time.Minute, time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newClient(t, egress.Config{InsecureLoopback: true})
+			near, far := net.Pipe()
+			defer far.Close()
+			c.Connect(near)
+			go func() {
+				far.Read(make([]byte, 4096))
+				io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+			}()
+			ctx := t.Context()
+			if tt.callers > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, tt.callers)
+				defer cancel()
+			}
+			start := time.Now()
+			_, err := c.Get(ctx, "http://127.0.0.1/", limit)
+			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took != tt.want {
+				t.Errorf("%s: got %v after %v, want %v", name, err, took, tt.want)
+			}
+		})
+	}
+}
+
+// What the Transport dials with is judged by the call that it dials for, and
+// ends with it.
+func TestDial(t *testing.T) {
+	c := newClient(t, egress.Config{InsecureLoopback: true})
+	if err := c.Dial(t.Context(), "http://localhost/", "8.8.8.8:80"); !errors.Is(err, egress.ErrRefused) {
+		t.Errorf("localhost elsewhere: got %v, want ErrRefused", err)
+	}
+	ln := silent(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Dial(ctx, "http://localhost/", ln.Addr().String()); err == nil {
+		t.Error("a call that has ended still connects")
+	}
 }
 
 // EXC-37: what is read is what may be read, and what one TLS record holds.
@@ -227,7 +256,7 @@ func TestErrorsAreShort(t *testing.T) {
 		}
 		defer nc.Close()
 		nc.Read(make([]byte, 4096))
-		io.WriteString(nc, strings.Repeat("noise ", 1000)+"\r\n\r\n")
+		io.WriteString(nc, "HTTP/1.1 "+strings.Repeat("noise", 400)+"\r\n\r\n")
 	}()
 	c := newClient(t, egress.Config{InsecureLoopback: true})
 	if _, err := c.Get(t.Context(), "http://"+ln.Addr().String(), limit); err == nil || len(err.Error()) > 300 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"sync/atomic"
 	"time"
 )
@@ -55,3 +56,17 @@ func (c *Client) Connect(nc net.Conn) {
 
 // ReadMetadata is readMetadata, for its fuzz test.
 var ReadMetadata = readMetadata
+
+// Dial dials as the Transport does for a request of ctx to rawURL: in a context
+// that does not end with ctx.
+func (c *Client) Dial(ctx context.Context, rawURL, address string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return err
+	}
+	nc, err := c.dial(context.WithoutCancel(withCall(ctx, u)), "tcp", address)
+	if err == nil {
+		nc.Close()
+	}
+	return err
+}

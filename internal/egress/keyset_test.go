@@ -184,22 +184,48 @@ func TestFirstFetchFails(t *testing.T) {
 	})
 }
 
-func TestClockSetBack(t *testing.T) {
-	c := &clock{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-	far := new(issuer)
-	s := egress.NewKeySet(c.Now, far.fetch)
-	far.publishes("a")
-	if _, err := s.Keys(t.Context(), "a"); err != nil {
-		t.Fatal(err)
+// What the documentation promises.
+func TestTimes(t *testing.T) {
+	got := [...]time.Duration{egress.Budget, egress.FetchFloor, egress.FreshFor, egress.UsableFor}
+	want := [...]time.Duration{5 * time.Second, time.Minute, time.Hour, 24 * time.Hour}
+	if got != want {
+		t.Errorf("got %v, want %v", got, want)
 	}
-	c.add(-365 * 24 * time.Hour)
-	far.publishes("a", "b")
-	if _, err := s.Keys(t.Context(), "b"); err != nil {
-		t.Errorf("a new key, a year ago: %v", err)
-	}
-	if _, err := s.Keys(t.Context(), "c"); !errors.Is(err, egress.ErrUnknownKey) || far.fetched() != 2 {
-		t.Errorf("got %v, want ErrUnknownKey and no third fetch", err)
-	}
+}
+
+func TestClockIsSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const year = 365 * 24 * time.Hour
+		clk, far := &clock{now: time.Now()}, new(issuer)
+		w := world{t, egress.NewKeySet(clk.Now, far.fetch), far}
+		w.publishes("a")
+		w.known("a", 1)
+		clk.add(-year)
+		w.known("a", 1) // from the future, so not fresh
+		w.asked(2, "a year ago")
+		clk.add(-year)
+		w.publishes("a", "b")
+		w.known("b", 1) // no floor behind the last attempt
+		w.unknown("c")
+		w.asked(1, "two years ago")
+
+		w.does(func(context.Context) ([]byte, error) {
+			clk.add(egress.UsableFor)
+			return jwks("a"), nil
+		})
+		clk.add(egress.UsableFor)
+		var u *egress.UnavailableError
+		if _, err := w.Keys(t.Context(), "a"); !errors.As(err, &u) || u.Err == nil {
+			t.Errorf("keys that were old when they came: got %v", err)
+		}
+		w.does(func(context.Context) ([]byte, error) {
+			clk.add(-year)
+			return nil, errDown
+		})
+		clk.add(egress.UsableFor)
+		w = world{t, egress.NewKeySet(clk.Now, far.fetch), far}
+		w.unavailable("a", egress.FetchFloor, errDown)
+	})
 }
 
 // EXC-40: what cannot be used spoils nothing, and somebody is told.
@@ -220,11 +246,12 @@ func TestRejected(t *testing.T) {
 }
 
 func TestStaticKeySet(t *testing.T) {
-	s, err := egress.StaticKeySet(jwks("a", "a", ""))
+	s, err := egress.StaticKeySet(jwks("a", "a", "a", ""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if keys, err := s.Keys(t.Context(), "a"); err != nil || len(keys) != 2 {
+	// Whoever appends to the keys must get a copy.
+	if keys, err := s.Keys(t.Context(), "a"); err != nil || len(keys) != 3 || cap(keys) != 3 {
 		t.Errorf("got %d keys, %v", len(keys), err)
 	}
 	for _, kid := range []string{"", "b"} {

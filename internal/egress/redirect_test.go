@@ -49,6 +49,7 @@ func TestRedirects(t *testing.T) {
 		{"absolute, same host", srv.URL + "/?to=0", 2, ""},
 		{"another port", "https://" + other + "/", 1, "redirect to another host"},
 		{"SSRF metadata", "http://169.254.169.254/latest/meta-data/", 1, "redirect to another host"},
+		{"SSRF metadata over https", "https://169.254.169.254/", 1, "redirect to another host"},
 		{"another name of the host", strings.Replace(srv.URL, "127.0.0.1", "localhost", 1), 1, "redirect to another host"},
 		{"no scheme", "//" + other + "/", 1, "redirect to another host"},
 		{"down to http", "http://" + host + "/", 1, "redirect to another host"},
@@ -73,8 +74,9 @@ func TestRedirects(t *testing.T) {
 			t.Errorf("%s: %v tells the query", tt.name, err)
 		}
 	}
-	if _, err := c.Get(t.Context(), srv.URL+"/?to=nowhere", limit); err == nil {
-		t.Error("a redirect without a location is accepted")
+	requests.Store(0)
+	if _, err := c.Get(t.Context(), srv.URL+"/?to=nowhere", limit); err == nil || requests.Load() != 1 {
+		t.Errorf("without a location: got %v after %d requests", err, requests.Load())
 	}
 	untouched(t, elsewhere)
 }

@@ -41,7 +41,7 @@ func (c *Client) check(u *url.URL, rawURL string) error {
 	switch {
 	case u.Scheme != "https" && !c.mayBePlain(u):
 		return errors.New("not https")
-	case u.Host == "", u.Hostname() == "":
+	case u.Hostname() == "":
 		return errors.New("no host")
 	case u.User != nil:
 		return errors.New("userinfo")

@@ -64,6 +64,7 @@ func TestCheckURLWhereMoreIsAllowed(t *testing.T) {
 		{"a name that resolves to loopback", dev, "http://loopback.example/", false},
 		{"public over http", dev, "http://8.8.8.8/", false},
 		{"private", dev, "https://10.1.2.3/", false},
+		{"neither http nor https", dev, "ftp://127.0.0.1/", false},
 	} {
 		if err := tt.client.CheckURL(tt.url); (err == nil) != tt.ok {
 			t.Errorf("%s: got %v, want accepted: %v", tt.name, err, tt.ok)

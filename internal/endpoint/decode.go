@@ -67,8 +67,15 @@ func JSON[Req any](r *http.Request) (Req, error) {
 	if err != nil {
 		return req, err
 	}
-	if _, err := strictjson.Object(body); err != nil {
+	members, err := strictjson.Object(body)
+	if err != nil {
 		return req, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "the body is not one JSON object: " + strings.TrimPrefix(err.Error(), "strictjson: ")}
+	}
+	// encoding/json would take "ID" for "id", and the latter of the two.
+	for name := range members.Names() {
+		if strings.ContainsFunc(name, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+			return req, keywright.Errorf(keywright.CodeInvalidRequest, "unknown field %q", clip(name))
+		}
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()

@@ -67,7 +67,7 @@ func TestForm(t *testing.T) {
 		{"twice, once escaped", "a=1&%61=1", nil, `"a" more than once`},
 		{"twice, both empty", "a=&a=", nil, "more than once"},
 		{"twice, with a line break", "a%0Ab=1&a%0Ab=1", nil, `"a\nb" more than once`},
-		{"twice, long", strings.Repeat("n", 50) + "=1&" + strings.Repeat("n", 50) + "=1", nil, strings.Repeat("n", 40) + `..."`},
+		{"twice, long", strings.Repeat("n", 50) + "=1&" + strings.Repeat("n", 50) + "=1", nil, `"` + strings.Repeat("n", 40) + `..."`},
 		{"40 bytes twice", strings.Repeat("n", 40) + "=1&" + strings.Repeat("n", 40) + "=1", nil, strings.Repeat("n", 40) + `"`},
 		{"another case is another name", "a=1&A=2", url.Values{"a": {"1"}, "A": {"2"}}, ""},
 		{"a bad escape", "a=b&c=%zz", nil, "not a form"},
@@ -312,4 +312,20 @@ func FuzzForm(f *testing.F) {
 			}
 		}
 	})
+}
+
+// challenging names the scheme that it wants.
+type challenging struct{ trusting }
+
+func (challenging) Challenge() string { return "Bearer" }
+
+func TestChallenge(t *testing.T) {
+	for want, auth := range map[string]keywright.Authenticator{"": trusting{}, "Bearer": challenging{}} {
+		h := endpoint.New(endpoint.Spec{Name: "test", Method: "POST", Auth: auth, Hooks: keywright.Hooks{}.WithDefaults()}, endpoint.Nothing, empty)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+		if got := w.Header().Get("Www-Authenticate"); w.Code != 401 || got != want {
+			t.Errorf("got %d, WWW-Authenticate %q, want %q", w.Code, got, want)
+		}
+	}
 }

@@ -38,7 +38,7 @@ func TestCheck(t *testing.T) {
 		{"https://ci.example", true},
 		{"https://ci.example/", true},
 		{"https://ci.example:8443/a/b", true},
-		{"https://ci.example/a.b/.c", true},
+		{"https://ci.example/a.b/.c~", true},
 		{"https://8.8.8.8", true},
 		{"http://10.0.0.1/ci", true}, // its keys are given
 		{"http://10.0.0.1/other", false},
@@ -82,6 +82,11 @@ func TestCheck(t *testing.T) {
 	}
 	if err := s.Check("https://" + strings.Repeat("a", 5000)); err == nil || len(err.Error()) > 400 {
 		t.Errorf("the error of a long issuer has %d bytes", len(err.Error()))
+	}
+	for _, issuer := range []string{"https:ci", "https://", "ftp://x.example", "//x.example", "https://x@x.example", "https://x.example/../y", "https://x.example//y", "https://x.example/%41", "https://X.example", "HTTPS://x.example"} {
+		if _, err := oidc.NewIssuers(strict, now, map[string]oidc.Settings{issuer: {JWKS: set}}, nil); err == nil {
+			t.Errorf("%q with keys of its own: want an error", issuer)
+		}
 	}
 	if err := s.Check("https://10.1.2.3"); !errors.Is(err, egress.ErrRefused) {
 		t.Errorf("a private address: got %v, want ErrRefused", err)

@@ -29,7 +29,9 @@ func newIssuer(t *testing.T) *exchangetest.Issuer {
 // trust makes what is known of the issuer, whose keys are given.
 func trust(t *testing.T, i *exchangetest.Issuer) oidc.Trust {
 	t.Helper()
-	return trustIn(t, newIssuers(t, map[string]oidc.Settings{i.URL(): {JWKS: i.JWKS()}}), i.URL())
+	const ec = `{"keys":[{"kty":"EC","crv":"P-256","kid":"ec","x":"qIVYZVLCrPZHGHjP17CTW0_-D9Lfw0EkjqF7xB4FivA","y":"Mc4nN9LTDOBhfoUeg8Ye9WedFRhnZXZJA12Qp0zZ6F0"},`
+	set := []byte(ec + strings.TrimPrefix(string(i.JWKS()), `{"keys":[`))
+	return trustIn(t, newIssuers(t, map[string]oidc.Settings{i.URL(): {JWKS: set}}), i.URL())
 }
 
 func trustIn(t *testing.T, s *oidc.Issuers, issuer string) oidc.Trust {
@@ -121,6 +123,7 @@ func TestVerify(t *testing.T) {
 		"no kid":                  {sign(`{"alg":"RS256"}`), false, oidc.Key},
 		"unknown kid":             {sign(`{"alg":"RS256","kid":"x"}`), false, oidc.Key},
 		"signature":               {other.RawToken([]byte(`{"alg":"RS256","kid":"`+kid+`"}`), claimsOf(t, good)), false, oidc.Signature},
+		"key of another kind":     {sign(`{"alg":"RS256","kid":"ec"}`), false, oidc.Key},
 		"time":                    {i.Token(map[string]any{"exp": nil}), false, oidc.Time},
 		"time before audience":    {i.Token(map[string]any{"exp": nil, "aud": "x"}), false, oidc.Time},
 		"audience":                {i.Token(map[string]any{"aud": "x"}), false, oidc.Audience},
