@@ -77,7 +77,7 @@ func TestNearPublishers(t *testing.T) {
 		var publishers []exchange.Publisher
 		for i := range n {
 			publishers = append(publishers, github(func(p *exchange.Publisher) {
-				p.ID, p.Claims["ref"] = fmt.Sprint("p", i), exchange.Values{fmt.Sprint("r", i)}
+				p.ID, p.Patterns = fmt.Sprint("p", i), map[string]exchange.Values{"ref": {"refs/tags/*"}}
 			}))
 		}
 		other := github(func(p *exchange.Publisher) { p.ID, p.Claims["repository_id"] = "other", exchange.Values{"75"} })
@@ -115,19 +115,23 @@ func TestNamedAudience(t *testing.T) {
 	}
 }
 
-// A fact is a claim without what would break a line or a terminal, and cut short.
+// A fact is a claim without what would break a line or a terminal, and cut
+// short. A key has the claim as it is, or not at all: a host may decide by it.
 func TestFacts(t *testing.T) {
 	w := newWorld(t, []exchange.Publisher{github()})
-	for in, want := range map[string]string{
-		"a b~": "a b~", "a\x1fb\x7fc": "abc", "a\u0080b\u009fc\u00a0d": "abc\u00a0d", "a\u2027\u2028\u2029\u202fb": "a\u2027\u202fb", "\n": "", "\u00e9\u4e16": "\u00e9\u4e16",
-		strings.Repeat("a", 120): strings.Repeat("a", 120), strings.Repeat("a", 121): strings.Repeat("a", 120) + "...",
+	long := strings.Repeat("a", 512)
+	for _, tt := range []struct{ claim, fact, attr string }{
+		{"a b~", "a b~", "a b~"}, {"a\x1fb\x7fc", "abc", ""}, {"a\u0080b\u009fc\u00a0d", "abc\u00a0d", ""}, {"a\u00a0d", "a\u00a0d", "a\u00a0d"},
+		{"a\u2027\u202fb", "a\u2027\u202fb", "a\u2027\u202fb"}, {"a\u2028b", "ab", ""}, {"a\u2029b", "ab", ""}, {"\n", "", ""}, {"a\ufffdb", "ab", ""},
+		{"\u00e9\u4e16", "\u00e9\u4e16", "\u00e9\u4e16"}, {long[:120], long[:120], long[:120]}, {long[:121], long[:120] + "...", long[:121]},
+		{long, long[:120] + "...", long}, {long + "a", long[:120] + "...", ""},
 	} {
-		key := w.wantKey(w.issuer.GitHub(changes{"run_id": in, "sub": in}))
+		key := w.wantKey(w.issuer.GitHub(changes{"run_id": tt.claim, "sub": tt.claim}))
 		e := w.events("exchange.issued")
 		info, err := w.host.Keys.Check(t.Context(), key)
 		got := []string{e[len(e)-1].Attrs["run"], e[len(e)-1].Attrs["sub"], info.Attrs["run_id"]}
-		if diff := cmp.Diff([]string{want, want, want}, got); err != nil || diff != "" {
-			t.Errorf("%q: %v (-want +got):\n%s", in, err, diff)
+		if diff := cmp.Diff([]string{tt.fact, tt.fact, tt.attr}, got); err != nil || diff != "" {
+			t.Errorf("%q: %v (-want +got):\n%s", tt.claim, err, diff)
 		}
 		if info.Description != "exchanged by publisher deploy" {
 			t.Errorf("Description %q", info.Description)

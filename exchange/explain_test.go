@@ -68,7 +68,7 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	none, issuer := []string{}, "https://token.actions.githubusercontent.com"
+	const issuer = "https://token.actions.githubusercontent.com"
 	events := exchange.Difference{Claim: "event_name", Want: []string{"(none of pull_request, pull_request_target, workflow_run, issue_comment, unless the publisher names event_name)"}, Got: "pull_request"}
 	workflow := exchange.Difference{Claim: "job_workflow_ref", Want: []string{"(the same as workflow_ref: octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main, unless the publisher names job_workflow_ref)"}, Got: "evil"}
 	number := exchange.Difference{Claim: "repository_id", Want: []string{"(present, a string)"}, Got: "74"}
@@ -89,7 +89,7 @@ func TestExplain(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	text, err := json.Marshal(report)
-	if err != nil || !strings.Contains(string(text), `{"id":"quiet","matches":false,"report_only":true,"differences":[{"claim":"repository_id","want":["74"],"got":"74"}`) || len(none) != 0 {
+	if err != nil || !strings.Contains(string(text), `{"id":"quiet","matches":false,"report_only":true,"differences":[{"claim":"repository_id","want":["74"],"got":"74"}`) {
 		t.Errorf("got %s, %v", text, err)
 	}
 }
@@ -104,17 +104,18 @@ func TestExplainOutcomes(t *testing.T) {
 		outcome    string
 		publisher  string
 		dormant    string // of the first publisher
+		wrong      string // a claim that is wrong whatever the publisher
 	}{
-		{"a match", good, []exchange.Publisher{named("a", "s")}, "issue", "a", ""},
-		{"another issuer", good, []exchange.Publisher{named("a", "s", func(p *exchange.Publisher) { p.Issuer = "https://token.actions.githubusercontent.com/acme" })}, "refuse", "", ""},
-		{"two principals", good, []exchange.Publisher{named("a", "s"), named("b", "t")}, "ambiguous", "", ""},
-		{"nobody", good, nil, "refuse", "", ""},
-		{"disabled", good, []exchange.Publisher{named("a", "s", disabled)}, "refuse", "", "disabled"},
-		{"report-only", good, []exchange.Publisher{named("a", "s", reportOnly)}, "refuse", "", ""},
-		{"pending", good, []exchange.Publisher{waits}, "issue", "waits", ""},
-		{"pending, with nothing to learn", []byte(`{"iss":"https://token.actions.githubusercontent.com"}`), []exchange.Publisher{waits}, "refuse", "", "the token has no repository_id to learn"},
-		{"an issuer that is no string", []byte(`{"iss":5}`), []exchange.Publisher{named("a", "s")}, "refuse", "", ""},
-		{"no claims", []byte(`{}`), []exchange.Publisher{named("a", "s")}, "refuse", "", ""},
+		{"a match", good, []exchange.Publisher{named("a", "s")}, "issue", "a", "", ""},
+		{"another issuer", good, []exchange.Publisher{named("a", "s", func(p *exchange.Publisher) { p.Issuer = "https://token.actions.githubusercontent.com/acme" })}, "refuse", "", "", "iss"},
+		{"two principals", good, []exchange.Publisher{named("a", "s"), named("b", "t")}, "ambiguous", "", "", ""},
+		{"nobody", good, nil, "refuse", "", "", "iss"},
+		{"disabled", good, []exchange.Publisher{named("a", "s", disabled)}, "refuse", "", "disabled", ""},
+		{"report-only", good, []exchange.Publisher{named("a", "s", reportOnly)}, "refuse", "", "", ""},
+		{"pending", good, []exchange.Publisher{waits}, "issue", "waits", "", ""},
+		{"pending, with nothing to learn", []byte(`{"iss":"https://token.actions.githubusercontent.com"}`), []exchange.Publisher{waits}, "refuse", "", "the token has no repository_id to learn", ""},
+		{"an issuer that is no string", []byte(`{"iss":5}`), []exchange.Publisher{named("a", "s")}, "refuse", "", "", "iss"},
+		{"no claims", []byte(`{}`), []exchange.Publisher{named("a", "s")}, "refuse", "", "", "iss"},
 	} {
 		report, err := exchange.Explain(tt.claims, tt.publishers...)
 		if err != nil || report.Outcome != tt.outcome || report.Publisher != tt.publisher || report.Verified != "" {
@@ -123,7 +124,11 @@ func TestExplainOutcomes(t *testing.T) {
 		if len(tt.publishers) > 0 && report.Publishers[0].Dormant != tt.dormant {
 			t.Errorf("%s: dormant %q, want %q", tt.name, report.Publishers[0].Dormant, tt.dormant)
 		}
-		if unknown := len(report.Token) == 1 && report.Token[0].Claim == "iss"; unknown != (tt.name == "another issuer" || tt.name == "nobody" || len(tt.claims) < 12) && tt.name != "pending, with nothing to learn" {
+		var wrong string
+		for _, d := range report.Token {
+			wrong += d.Claim
+		}
+		if wrong != tt.wrong {
 			t.Errorf("%s: of the token: %+v", tt.name, report.Token)
 		}
 	}
@@ -174,7 +179,7 @@ func TestHandlerExplain(t *testing.T) {
 		"another aud": {good, map[string]any{"aud": "https://other.example"}, "aud"}, "aud and another": {good, map[string]any{"aud": []string{audience, "x"}}, "aud"},
 		"no aud": {good, map[string]any{"aud": null}, "aud"}, "an empty list": {good, map[string]any{"aud": []string{}}, "aud"}, "aud in another case": {good, map[string]any{"aud": strings.ToUpper(audience)}, "aud"},
 		"an empty jti": {good, map[string]any{"jti": ""}, "jti"}, "a jti that is a number": {good, map[string]any{"jti": 1}, "jti"}, "a jti that is null": {good, map[string]any{"jti": null}, "jti"},
-		"a jti of 1024": {good, map[string]any{"jti": strings.Repeat("x", 1024)}, ""}, "a jti of 1025": {good, map[string]any{"jti": strings.Repeat("x", 1025)}, "jti"}, "aud and jti": {good, map[string]any{"aud": "x", "jti": ""}, "aud jti"},
+		"a jti of 256": {good, map[string]any{"jti": strings.Repeat("x", 256)}, ""}, "a jti of 257": {good, map[string]any{"jti": strings.Repeat("x", 257)}, "jti"}, "aud and jti": {good, map[string]any{"aud": "x", "jti": ""}, "aud jti"},
 		"a provider without jti": {kite, nil, ""}, "an issuer that nobody knows": {good, map[string]any{"iss": "https://evil.example", "jti": ""}, "iss"},
 	} {
 		report, err := w.Explain(t.Context(), textOf(t, plus(tt.claims, tt.change)))
