@@ -32,12 +32,12 @@ func TestDecisionsAreAsPromised(t *testing.T) {
 					id = got.rule.ID
 				}
 				if id != want {
-					t.Fatalf("%s: %s by %+v: got %q, want %q", s.provider, c.got("iss"), publishers, id, want)
+					t.Fatalf("%s: %s by %+v: got %q, want %q", s.provider, shown(c), publishers, id, want)
 				}
 				seen[map[bool]string{true: id, false: "one"}[id == "" || id == isAmbiguous]]++
 				for _, r := range got.reporting {
 					if !r.ReportOnly || !wanted(r.Publisher, c) {
-						t.Fatalf("%s: %s: reports %s", s.provider, c.got("iss"), r.ID)
+						t.Fatalf("%s: %s: reports %s", s.provider, shown(c), r.ID)
 					}
 				}
 			}
@@ -101,7 +101,7 @@ func TestIndexFindsWhatAScanFinds(t *testing.T) {
 			})
 			slices.Sort(got)
 			if !slices.Equal(got, want) {
-				t.Fatalf("%s: %s: the index finds %v, a scan %v", s.provider, c.got("iss"), got, want)
+				t.Fatalf("%s: %s: the index finds %v, a scan %v", s.provider, shown(c), got, want)
 			}
 			found += len(want)
 		}

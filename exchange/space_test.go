@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,6 +139,8 @@ func shown(c claimSet) string {
 	return b.String()
 }
 
+var compiled = map[string]*regexp.Regexp{} // by pattern; none of these tests is parallel
+
 // wanted says without the code under test whether p wants a token.
 func wanted(p Publisher, c claimSet) bool {
 	for _, conditions := range []map[string]Values{p.Claims, p.Patterns} {
@@ -147,7 +150,12 @@ func wanted(p Publisher, c claimSet) bool {
 				if claim == "environment" {
 					v, got = strings.ToLower(v), strings.ToLower(got)
 				}
-				return got != "" && globRegexp(v).MatchString(got) // of a value without a star it is the value
+				re := compiled[v]
+				if re == nil {
+					re = globRegexp(v) // of a value without a star it is the value
+					compiled[v] = re
+				}
+				return got != "" && re.MatchString(got)
 			}) {
 				return false
 			}

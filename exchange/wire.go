@@ -54,12 +54,6 @@ type metadata struct {
 	IdentityTokenAudience string   `json:"identity_token_audience"` // ours: the aud that identity tokens need
 }
 
-// oauthError is RFC 6749, section 5.2.
-type oauthError struct {
-	Error       string `json:"error"`
-	Description string `json:"error_description"`
-}
-
 // publisherJSON is a [Publisher] in configuration files, in the admin API and
 // in the store.
 type publisherJSON struct {
