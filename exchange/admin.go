@@ -113,6 +113,9 @@ func (h *Handler) Create(ctx context.Context, actor keywright.Principal, p Publi
 		if err != nil {
 			return err
 		}
+		if s.left[p.ID] != 0 {
+			return keywright.Errorf(keywright.CodeConflict, "there is a publisher with this id, which does not fit the configuration: delete it first")
+		}
 		if old := s.rules[p.ID]; old != nil && (old.PendingUntil.IsZero() || old.pendingAt(h.host.Hooks.Now())) {
 			return keywright.Errorf(keywright.CodeConflict, "there is a publisher with this id")
 		}
@@ -190,9 +193,21 @@ func (h *Handler) event(name string, actor keywright.Principal, r *rule) keywrig
 	}}
 }
 
-// Delete ends a publisher, and with it all keys that were issued by it.
+// Delete ends a publisher, and with it all keys that were issued by it. It also
+// works on a stored one that is left out because it does not fit the
+// configuration any more, or because that has one of the same id.
 func (h *Handler) Delete(ctx context.Context, actor keywright.Principal, id string) error {
-	_, err := h.change(ctx, id, "", func(_ *snapshot, old *rule) (PublisherInfo, error) {
+	s, err := h.registry.load(ctx)
+	if err != nil {
+		return err
+	}
+	if version, left := s.left[id]; left {
+		e := keywright.Event{Name: "exchange.publisher_deleted", Actor: actor.Credential, Target: id}
+		return endpoint.Retry(func() error {
+			return h.host.Commit(ctx, e, store.Delete(store.Record{Kind: KindPublisher, ID: id, Version: version}), bump())
+		})
+	}
+	_, err = h.change(ctx, id, "", func(_ *snapshot, old *rule) (PublisherInfo, error) {
 		record := store.Record{Kind: KindPublisher, ID: id, Version: old.version}
 		return PublisherInfo{}, h.host.Commit(ctx, h.event("exchange.publisher_deleted", actor, old), store.Delete(record), bump())
 	})

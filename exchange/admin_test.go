@@ -488,3 +488,31 @@ func TestMembersInAnotherCaseAreRefused(t *testing.T) {
 		t.Errorf("got %d %s, want 400", a.status, a.body)
 	}
 }
+
+// A stored publisher that does not fit the configuration any more matches
+// nothing, and can be deleted, which ends its keys.
+func TestLeftOutPublisherIsDeleted(t *testing.T) {
+	w := newWorld(t, nil)
+	w.create(stored())
+	key := w.wantKey(w.otherJob())
+	for name, p := range map[string]*world{
+		"of a network that is not allowed now": worldOn(t, w.db.Store, w.clock, w.issuer, "", nil, func(c *exchange.Config) { c.Network.InsecureLoopback = false }),
+		"of an id that is configured now":      w.twin(w.own(stored(func(p *exchange.Publisher) { p.Subject = "other" }))),
+	} {
+		if !w.works(key) {
+			t.Fatalf("%s: the key has ended already", name)
+		}
+		_, err := p.Create(t.Context(), operator, w.own(stored()))
+		if code := keywright.AsError(err).Code; code != keywright.CodeConflict && code != keywright.CodeInvalidRequest {
+			t.Errorf("%s: create over it: got %v", name, err)
+		}
+		if err := p.Delete(t.Context(), operator, "stored"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if w.works(key) {
+			t.Errorf("%s: the key outlives its publisher", name)
+		}
+		w.create(stored())
+		key = w.wantKey(w.otherJob())
+	}
+}

@@ -61,6 +61,7 @@ type snapshot struct {
 	rules   map[string]*rule  // by publisher id
 	indexes map[string]*index // by issuer
 	issuers map[string]state  // by issuer; those without a record are enabled
+	left    map[string]int64  // versions of the stored publishers that are left out, by id
 }
 
 // A registry reads the publishers of the configuration and of the store. A
@@ -107,7 +108,7 @@ func newRegistry(host keywright.Host, issuers *oidc.Issuers, audience string, fe
 }
 
 func newSnapshot(epoch int64) *snapshot {
-	return &snapshot{epoch: epoch, rules: make(map[string]*rule), indexes: make(map[string]*index), issuers: make(map[string]state)}
+	return &snapshot{epoch: epoch, rules: make(map[string]*rule), indexes: make(map[string]*index), issuers: make(map[string]state), left: make(map[string]int64)}
 }
 
 // load returns the publishers of now.
@@ -206,8 +207,10 @@ func (g *registry) readStored(ctx context.Context, s *snapshot) error {
 		}
 		if before != nil {
 			if known := before.rules[record.ID]; known != nil && !known.static && known.version == record.Version {
-				if s.rules[record.ID] == nil {
+				if s.check(known) == nil { // what it stands beside may have changed
 					s.add(known)
+				} else {
+					s.left[record.ID] = record.Version
 				}
 				continue
 			}
@@ -220,6 +223,7 @@ func (g *registry) readStored(ctx context.Context, s *snapshot) error {
 			err = s.check(r)
 		}
 		if err != nil {
+			s.left[record.ID] = record.Version
 			g.host.Hooks.Logger.LogAttrs(ctx, slog.LevelError, "exchange: a stored publisher is left out", slog.String("publisher", record.ID), slog.Any("error", err))
 			continue
 		}
