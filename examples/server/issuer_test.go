@@ -17,8 +17,9 @@ import (
 
 // TestSickIssuer is EXC-36, EXC-37 and F-08: an issuer whose keys cannot be had
 // costs only those who come with its tokens, and those only seconds.
+//
+// It measures, so it does not run beside others.
 func TestSickIssuer(t *testing.T) {
-	t.Parallel()
 	for name, fault := range map[string]exchangetest.Fault{
 		"down": exchangetest.Down, "silent": exchangetest.Silent, "slow": exchangetest.Slow,
 		"redirecting to the metadata service": exchangetest.Redirect, "serving 10 MB": exchangetest.Huge,
