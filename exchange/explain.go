@@ -120,7 +120,7 @@ func (h *Handler) Explain(ctx context.Context, claims json.RawMessage) (Report, 
 	iss, _ := members.String("iss")
 	needID := s.indexes[iss] != nil && !s.indexes[iss].preset.noTokenID
 	report.Token = append(report.Token, h.tokenDifferences(claimSet{members, &generic}, needID)...)
-	if len(report.Token) > 0 && report.Outcome == "issue" {
+	if len(report.Token) > 0 {
 		report.Outcome, report.Publisher = "refuse", ""
 	}
 	if n := len(report.Publishers) - maxExplained; n > 0 {

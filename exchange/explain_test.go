@@ -88,6 +88,11 @@ func TestExplain(t *testing.T) {
 	if diff := cmp.Diff(want, report); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	// What is made of several claims is told as it was made.
+	made, err := exchange.Explain(textOf(t, plus(exchangetest.GitHubClaims(), map[string]any{"workflow_file": "other.yml"})), named("p", "s", claims("workflow_file", "other.yml")))
+	if err != nil || cmp.Diff([]exchange.Difference{diff("workflow_file", "release.yml", "other.yml")}, made.Publishers[0].Differences) != "" {
+		t.Errorf("got %+v, %v", made, err)
+	}
 	text, err := json.Marshal(report)
 	if err != nil || !strings.Contains(string(text), `{"id":"quiet","matches":false,"report_only":true,"differences":[{"claim":"repository_id","want":["74"],"got":"74"}`) {
 		t.Errorf("got %s, %v", text, err)
@@ -165,9 +170,10 @@ func TestHandlerExplain(t *testing.T) {
 		p := of(exchange.Buildkite, "organization_slug", "acme-inc")
 		p.Issuer = "https://agent.buildkite.com"
 		return p
-	}()})
+	}(), named("b", "x", claims("repository_id", "75")), named("c", "y", claims("repository_id", "75"))})
 	good := exchangetest.GitHubClaims()
 	good["iss"], good["aud"], good["jti"] = w.issuer.URL(), audience, "1"
+	twice := plus(good, map[string]any{"repository_id": "75"})
 	kite := exchangetest.BuildkiteClaims()
 	kite["aud"] = audience
 	for name, tt := range map[string]struct {
@@ -179,7 +185,7 @@ func TestHandlerExplain(t *testing.T) {
 		"another aud": {good, map[string]any{"aud": "https://other.example"}, "aud"}, "aud and another": {good, map[string]any{"aud": []string{audience, "x"}}, "aud"},
 		"no aud": {good, map[string]any{"aud": null}, "aud"}, "an empty list": {good, map[string]any{"aud": []string{}}, "aud"}, "aud in another case": {good, map[string]any{"aud": strings.ToUpper(audience)}, "aud"},
 		"an empty jti": {good, map[string]any{"jti": ""}, "jti"}, "a jti that is a number": {good, map[string]any{"jti": 1}, "jti"}, "a jti that is null": {good, map[string]any{"jti": null}, "jti"},
-		"a jti of 256": {good, map[string]any{"jti": strings.Repeat("x", 256)}, ""}, "a jti of 257": {good, map[string]any{"jti": strings.Repeat("x", 257)}, "jti"}, "aud and jti": {good, map[string]any{"aud": "x", "jti": ""}, "aud jti"},
+		"a jti of 256": {good, map[string]any{"jti": strings.Repeat("x", 256)}, ""}, "a jti of 257": {good, map[string]any{"jti": strings.Repeat("x", 257)}, "jti"}, "two principals and another aud": {twice, map[string]any{"aud": "x"}, "aud"}, "aud and jti": {good, map[string]any{"aud": "x", "jti": ""}, "aud jti"},
 		"a provider without jti": {kite, nil, ""}, "an issuer that nobody knows": {good, map[string]any{"iss": "https://evil.example", "jti": ""}, "iss"},
 	} {
 		report, err := w.Explain(t.Context(), textOf(t, plus(tt.claims, tt.change)))
@@ -240,7 +246,7 @@ func TestExplainToken(t *testing.T) {
 			}
 		}
 	}
-	for name, text := range map[string]string{"nothing": "", "two parts": "a.b", "four parts": good + ".x", "no base64": "a.!.b", "padded": parts[0] + "." + parts[1] + "=." + parts[2], "no JSON": "a.YQ.b"} {
+	for name, text := range map[string]string{"nothing": "", "two parts": "a.b", "four parts": good + ".x", "no base64": "a.!.b", "base64 up to a point": "a.e30g!.b", "padded": parts[0] + "." + parts[1] + "=." + parts[2], "no JSON": "a.YQ.b"} {
 		if report, err := w.ExplainToken(t.Context(), text); err == nil || text != "" && strings.Contains(err.Error(), text) {
 			t.Errorf("%s: got %+v, %v", name, report, err)
 		}
@@ -308,6 +314,9 @@ func TestExplainEndpoint(t *testing.T) {
 		}
 	}
 	w.db.reads.Store(&errAway)
+	if report, err := w.Explain(t.Context(), []byte("{}")); err == nil {
+		t.Errorf("without a store: got %+v", report)
+	}
 	if a := w.send("POST", path, admin, map[string]any{"claims": map[string]any{}}); a.status != 503 {
 		t.Errorf("without a store: got %d %s", a.status, a.body)
 	}

@@ -71,6 +71,8 @@ func TestGlob(t *testing.T) {
 		{"https://*/x", "https:///x", false},
 		{"https://*:*/x", "https://a.example:1/x", true},
 		{"https://*/x", "https://a.example:1/x", false},
+		{"a:*", "a:..", false},
+		{"a:*:b", "a:.:b", false},
 		{"plain", "plain", true},
 		{"plain", "plainer", false},
 		{"plain", "", false},
@@ -81,6 +83,17 @@ func TestGlob(t *testing.T) {
 	} {
 		if got := matchGlob(tt.pattern, tt.text); got != tt.want {
 			t.Errorf("matchGlob(%q, %q) = %v, want %v", tt.pattern, tt.text, got, tt.want)
+		}
+	}
+}
+
+// "*" stands for these characters and no others.
+func TestGlobAlphabet(t *testing.T) {
+	const names = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~@+=#,!$&()"
+	for c := range 256 {
+		text := "x" + string([]byte{byte(c)})
+		if want := strings.IndexByte(names, byte(c)) >= 0; matchGlob("x*", text) != want {
+			t.Errorf("%q: got %v, want %v", text, !want, want)
 		}
 	}
 }

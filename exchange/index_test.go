@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -167,12 +168,83 @@ func bothDescribe(r, o *rule) bool {
 	return false
 }
 
+// Whatever else a publisher binds, its tokens find it: also where its common
+// claims are those of many.
+func TestIndexOfOddConditions(t *testing.T) {
+	lab := claimSetOf(t, GitLab, map[string]any{"project_id": "20", "namespace_id": "72", "groups_direct": []string{"a"}, "runner_id": 1, "environment": "Prod"})
+	const file = "octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main"
+	hub := claimSetOf(t, GitHub, map[string]any{
+		"repository": "Octo-Org/octo-repo", "repository_id": "74", "repository_owner_id": "65", "event_name": "push", "environment": "PROD",
+	})
+	flow := claimSetOf(t, GitHub, map[string]any{
+		"repository": "octo-org/octo-repo", "repository_id": "74", "repository_owner_id": "65", "event_name": "push", "ref": "refs/heads/main", "workflow_ref": file, "job_workflow_ref": file,
+	})
+	for claim, tt := range map[string]struct {
+		token  claimSet
+		common map[string]Values
+		value  string
+	}{
+		"groups_direct": {lab, map[string]Values{"project_id": {"20"}}, "a"},
+		"runner_id":     {lab, map[string]Values{"project_id": {"20"}}, "1"},
+		"environment":   {hub, map[string]Values{"repository_owner_id": {"65"}}, "prod"},
+		"repository":    {hub, map[string]Values{"repository_owner_id": {"65"}, "repository_id": {"74"}}, "octo-org/octo-repo"},
+		"workflow_file": {flow, map[string]Values{"repository_owner_id": {"65"}}, "release.yml"},
+	} {
+		provider := GitHub
+		if tt.token.preset == &gitlab {
+			provider = GitLab
+		}
+		p := Publisher{Provider: provider, Subject: "s", Scopes: []string{"a"}}
+		var rules []*rule
+		for i := range 5 {
+			p.ID, p.Claims = fmt.Sprint("common-", i), maps.Clone(tt.common)
+			rules = append(rules, validRule(t, p))
+		}
+		p.ID, p.Claims = "odd", maps.Clone(tt.common)
+		p.Claims[claim] = Values{tt.value}
+		if claim == "repository" {
+			p.Claims["repository_id"] = Values{"74"}
+		}
+		rules = append(rules, validRule(t, p))
+		found := false
+		indexOf(rules).candidates(tt.token, func(r *rule) { found = found || r.ID == "odd" && r.matches(tt.token) })
+		if !found {
+			t.Errorf("%s: the publisher is not found", claim)
+		}
+	}
+}
+
+// Publishers that have most of what they bind in common are found by the rest.
+func TestIndexOfACrowd(t *testing.T) {
+	const n = 500
+	rules := make([]*rule, n)
+	for i := range rules {
+		rules[i] = validRule(t, Publisher{
+			ID: fmt.Sprint("p", i), Provider: Generic, Issuer: "https://ci.example", Subject: "s", Scopes: []string{"a"},
+			Claims: map[string]Values{"sub": {"all"}, "z": {"all"}, "job": {fmt.Sprint(i), fmt.Sprint("also ", i)}},
+		})
+	}
+	x, looked, found := indexOf(rules), 0, false
+	x.candidates(claimSetOf(t, Generic, map[string]string{"sub": "all", "z": "all", "job": "also 123"}), func(r *rule) {
+		looked++
+		found = found || r.ID == "p123"
+	})
+	if looked > 5 || !found {
+		t.Errorf("found: %v, after a look at %d of %d", found, looked, n)
+	}
+}
+
 func TestOverlapsOfOddConditions(t *testing.T) {
 	lab := func(id, subject string, claim string, values ...string) Publisher {
 		return Publisher{ID: id, Provider: GitLab, Subject: subject, Scopes: []string{"s"}, Claims: map[string]Values{"project_id": {"20"}, claim: values}}
 	}
 	other := lab("o", "y", "groups_direct", "b")
 	other.Issuer = "https://gitlab.corp"
+	by := func(id, claim string) Publisher {
+		p := lab(id, "", "groups_direct", "a")
+		p.SubjectClaim = claim
+		return p
+	}
 	for _, tt := range []struct {
 		name string
 		a, b Publisher
@@ -182,6 +254,9 @@ func TestOverlapsOfOddConditions(t *testing.T) {
 		{"a string cannot be both", lab("a", "x", "user_login", "a"), lab("b", "y", "user_login", "b"), false},
 		{"a number cannot be both", lab("a", "x", "runner_id", "1"), lab("b", "y", "runner_id", "2"), false},
 		{"another issuer", lab("a", "x", "groups_direct", "a"), other, false},
+		{"accounts by one claim", by("a", "user_login"), by("b", "user_login"), false},
+		{"accounts by two claims", by("a", "user_login"), by("b", "user_email"), true},
+		{"an account and a name", by("a", "user_login"), lab("b", "x", "groups_direct", "a"), true},
 		{"itself", lab("a", "x", "user_login", "a"), lab("a", "y", "user_login", "a"), false},
 	} {
 		a, b := validRule(t, tt.a), validRule(t, tt.b)

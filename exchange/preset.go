@@ -234,7 +234,10 @@ func (s *preset) check(p Publisher) (wrong []error) {
 	if owner := ownerOf(issuer); owner != "" && owner != p.Provider {
 		no("issuer: %s is that of provider %s", clip(issuer), owner)
 	}
-	if u, err := url.Parse(issuer); err == nil && issuer != "" && (!strings.HasPrefix(u.Path, s.form) || len(u.Path) == len(s.form) && s.form != "") {
+	switch u, err := url.Parse(issuer); {
+	case err != nil:
+		no("issuer: %q is not a URL", clip(issuer))
+	case issuer != "" && (!strings.HasPrefix(u.Path, s.form) || len(u.Path) == len(s.form) && s.form != ""):
 		no("issuer: want one for each organization, with the path %sID", s.form)
 	}
 	if !s.anchored(p) {

@@ -150,6 +150,8 @@ func TestGitHubWorkflows(t *testing.T) {
 		{"EXC-25: of another repository", running("other/octo-repo/.github/workflows/release.yml", mainRef), "workflow_file"},
 		{"of a repository above", running("x/"+workflows+"release.yml", mainRef), "workflow_file"},
 		{"no repository to compare with", map[string]any{"repository": nil}, "repository workflow_file"},
+		{"no repository, and a workflow of none", plus(running("/.github/workflows/release.yml", mainRef), map[string]any{"repository": nil}), "repository workflow_file"},
+		{"a file alone", running("release.yml", mainRef), "workflow_file"},
 		{"no workflow", map[string]any{"workflow_ref": nil, "job_workflow_ref": nil}, "workflow_file"},
 		{"a claim of the name that is asked for", plus(running(workflows+"evil.yml", mainRef), map[string]any{"workflow_file": "release.yml"}), "workflow_file"},
 		{"at another ref than the token's", map[string]any{"workflow_ref": workflows + "release.yml@refs/heads/x", "job_workflow_ref": workflows + "release.yml@refs/heads/x"}, "workflow_file"},
@@ -161,6 +163,7 @@ func TestGitHubWorkflows(t *testing.T) {
 		{"E11: a reusable workflow of another repository", map[string]any{"job_workflow_ref": "evil/shared/.github/workflows/release.yml@" + mainRef}, "job_workflow_ref"},
 		{"E11: a reusable workflow of the same", map[string]any{"job_workflow_ref": workflows + "build.yml@" + mainRef}, "job_workflow_ref"},
 		{"E11: the same workflow of another branch", map[string]any{"job_workflow_ref": workflows + "release.yml@refs/heads/main-evil"}, "job_workflow_ref"},
+		{"E11: a reusable workflow beside none", map[string]any{"workflow_ref": nil}, "job_workflow_ref workflow_file"},
 		{"E11: one in another case", map[string]any{"job_workflow_ref": workflows + "RELEASE.yml@" + mainRef}, "job_workflow_ref"},
 		{"E11: one that is null", map[string]any{"job_workflow_ref": null}, "job_workflow_ref"},
 		{"E11: two that are null", map[string]any{"job_workflow_ref": null, "workflow_ref": null}, "job_workflow_ref workflow_file"},
@@ -168,6 +171,16 @@ func TestGitHubWorkflows(t *testing.T) {
 	}
 	w := newWorld(t, []exchange.Publisher{github(func(p *exchange.Publisher) { p.Claims["workflow_file"] = exchange.Values{"release.yml"} })})
 	w.judge(w.issuer.GitHub, jobs)
+
+	// Not even a publisher that asks for it is given a file that is none.
+	files := []string{"x/release.yml", "nested.yml@evil.yml", "other/octo-repo/.github/workflows/a.yml", workflows + "a.yml"}
+	w = newWorld(t, []exchange.Publisher{github(func(p *exchange.Publisher) { p.Claims["workflow_file"] = files })})
+	w.judge(w.issuer.GitHub, []job{
+		{"a file below", running(workflows+files[0], mainRef), "workflow_file"},
+		{"a file with an @", running(workflows+files[1], mainRef), "workflow_file"},
+		{"of another repository", running(files[2], mainRef), "workflow_file"},
+		{"a path", running(files[3], mainRef), "workflow_file"},
+	})
 
 	const shared = "octo-org/shared/.github/workflows/deploy.yml@refs/heads/main"
 	w = newWorld(t, []exchange.Publisher{github(func(p *exchange.Publisher) { p.Claims["job_workflow_ref"] = exchange.Values{shared} })})
@@ -191,7 +204,7 @@ func TestGitHubWorkflows(t *testing.T) {
 
 func TestGitHubPatterns(t *testing.T) {
 	w := newWorld(t, []exchange.Publisher{github(func(p *exchange.Publisher) {
-		p.Patterns = map[string]exchange.Values{"ref": {"refs/heads/release-*", "refs/tags/v*"}, "environment": {"Prod-*"}}
+		p.Patterns = map[string]exchange.Values{"ref": {"refs/heads/release-*", "refs/tags/v*"}, "environment": {"Prod-*", "AZ-*"}}
 	})})
 	at := func(ref, environment string) map[string]any {
 		return plus(running(workflows+"release.yml", ref), map[string]any{"environment": environment})
@@ -199,6 +212,7 @@ func TestGitHubPatterns(t *testing.T) {
 	w.judge(w.issuer.GitHub, []job{
 		{"one of the patterns", at("refs/heads/release-1.x", "prod-eu"), ""},
 		{"the other, the environment in another case", at("refs/tags/v1", "PROD-EU"), ""},
+		{"an environment of the first and the last letter", at("refs/tags/v1", "az-1"), ""},
 		{"a ref in another case", at("refs/tags/V1", "prod-eu"), "ref"},
 		{"EXC-23: a slash more", at("refs/tags/v1/x", "prod-eu"), "ref"},
 		{"EXC-23: a colon", at("refs/tags/v1:environment:prod", "prod-eu"), "ref"},
@@ -229,6 +243,8 @@ func TestGitHubPatterns(t *testing.T) {
 		{"a branch that only looks like one", running(workflows+"release.yml", "refs/heads/pull/12/merge"), ""},
 		{"EXC-27: a pull request", map[string]any{"event_name": "pull_request_target"}, "event_name"},
 		{"an event nobody has heard of", map[string]any{"event_name": "pull_request_x"}, ""},
+		{"E11: a reusable workflow beside none", map[string]any{"workflow_ref": nil}, "job_workflow_ref"},
+		{"E11: none beside a workflow", map[string]any{"job_workflow_ref": nil}, "job_workflow_ref"},
 		{"E11: a reusable workflow", map[string]any{"job_workflow_ref": "evil/x/.github/workflows/a.yml@" + mainRef}, "job_workflow_ref"},
 		{"neither workflow: old servers", map[string]any{"job_workflow_ref": nil, "workflow_ref": nil}, ""},
 	})

@@ -86,6 +86,17 @@ func TestBuildkite(t *testing.T) {
 		{"a branch below", map[string]any{"build_branch": "release/1"}, ""},
 		{"E16: an agent of their own", map[string]any{"runner_environment": "self-hosted"}, "runner_environment"},
 	})
+	numbers := func(n ...string) exchange.Publisher {
+		p := of(exchange.Buildkite, "organization_slug", "acme-inc")
+		p.Claims["build_number"] = n
+		return p
+	}
+	w = newWorld(t, []exchange.Publisher{numbers("-1", "0", "9", `"421"`, "true", "null", "[1]")})
+	number := func(n any) map[string]any { return map[string]any{"build_number": n} }
+	w.judge(w.issuer.Buildkite, []job{
+		{"below nothing", number(-1), ""}, {"nothing", number(0), ""}, {"nine", number(9), ""}, {"a string", number("421"), "build_number"},
+		{"true", number(true), "build_number"}, {"null", number(null), "build_number"}, {"a list", number([]int{1}), "build_number"},
+	})
 	w = newWorld(t, []exchange.Publisher{of(exchange.Buildkite, "organization_id", "o-1", "pipeline_id", "p-1")})
 	ids := map[string]any{"organization_id": "o-1", "pipeline_id": "p-1"}
 	w.judge(w.issuer.Buildkite, []job{

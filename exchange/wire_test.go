@@ -41,7 +41,7 @@ func TestPublisherJSON(t *testing.T) {
 		"a misspelt member": `{"claim":{"a":"b"}}`, "a member of the admin API": `{"static":true}`, "a value that is a number": `{"claims":{"a":1}}`,
 		"a value that is an object": `{"claims":{"a":{}}}`, "a list with a number": `{"claims":{"a":["x",1]}}`, "a lifetime that is a number": `{"lifetime":900}`,
 		"a lifetime without a unit": `{"lifetime":"900"}`, "a date that is none": `{"pending_until":"tomorrow"}`, "a list": `[]`, "claims that are a list": `{"claims":["a"]}`,
-		"a claim twice": `{"claims":{"a":"b","a":"c"}}`, "claims twice": `{"claims":{"a":"b"},"claims":{"c":"d"}}`, "a member in another case": `{"claims":{"a":"b"},"Claims":{"a":"c"}}`,
+		"a claim twice": `{"claims":{"a":"b","a":"c"}}`, "claims twice": `{"claims":{"a":"b"},"claims":{"c":"d"}}`, "a member with a letter that folds": "{\"claims\":{\"a\":\"b\"},\"claim\u017f\":{\"a\":\"c\"}}", "a member in another case": `{"claims":{"a":"b"},"Claims":{"a":"c"}}`,
 	} {
 		var p exchange.Publisher
 		if err := json.Unmarshal([]byte(text), &p); err == nil {
