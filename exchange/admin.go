@@ -25,14 +25,6 @@ func (r *rule) info() PublisherInfo {
 	return PublisherInfo{Publisher: r.Publisher.clone(), Static: r.static, Version: strconv.FormatInt(r.version, 10)}
 }
 
-// An IssuerInfo is an issuer as it stands.
-type IssuerInfo struct {
-	Issuer     string   `json:"issuer"`
-	Provider   Provider `json:"provider"`
-	Disabled   bool     `json:"disabled"`
-	Publishers int      `json:"publishers"`
-}
-
 func storedRecord(p Publisher, instance string, version int64) (store.Record, error) {
 	data, err := json.Marshal(publisherRecord{p.wire(), instance})
 	// A pending publisher that nobody came for goes by itself.
@@ -48,7 +40,7 @@ func (h *Handler) Publishers(ctx context.Context, after string, limit int) ([]Pu
 	}
 	all := make([]*rule, 0, len(s.rules))
 	for id, r := range s.rules {
-		if id > after && (r.PendingUntil.IsZero() || r.pendingAt(h.host.Hooks.Now())) {
+		if id > after && !r.lapsed(h.host.Hooks.Now()) {
 			all = append(all, r)
 		}
 	}
@@ -78,16 +70,28 @@ func (h *Handler) lookup(ctx context.Context, id string) (*snapshot, *rule, erro
 		return nil, nil, err
 	}
 	r := s.rules[id]
-	if r == nil || !r.PendingUntil.IsZero() && !r.pendingAt(h.host.Hooks.Now()) {
+	if r == nil || r.lapsed(h.host.Hooks.Now()) {
 		return nil, nil, &keywright.Error{Code: keywright.CodeNotFound}
 	}
 	return s, r, nil
 }
 
+// stored returns a publisher that can be written.
+func (h *Handler) stored(s *snapshot, id string) (*rule, error) {
+	switch r := s.rules[id]; {
+	case r == nil || r.lapsed(h.host.Hooks.Now()):
+		return nil, &keywright.Error{Code: keywright.CodeNotFound}
+	case r.static:
+		return nil, keywright.Errorf(keywright.CodeConflict, "the publisher is one of the configuration: change it there")
+	default:
+		return r, nil
+	}
+}
+
 // prepare checks a publisher that is to be stored.
 func (h *Handler) prepare(s *snapshot, p Publisher) (*rule, error) {
 	r, err := h.registry.rule(p)
-	if err == nil && !p.PendingUntil.IsZero() && !p.pendingAt(h.host.Hooks.Now()) {
+	if err == nil && p.lapsed(h.host.Hooks.Now()) {
 		err = fmt.Errorf("publisher %q: pending_until: lies in the past", p.ID)
 	}
 	if err == nil {
@@ -116,7 +120,7 @@ func (h *Handler) Create(ctx context.Context, actor keywright.Principal, p Publi
 		if s.left[p.ID] != 0 {
 			return keywright.Errorf(keywright.CodeConflict, "there is a publisher with this id, which does not fit the configuration: delete it first")
 		}
-		if old := s.rules[p.ID]; old != nil && (old.PendingUntil.IsZero() || old.pendingAt(h.host.Hooks.Now())) {
+		if old := s.rules[p.ID]; old != nil && !old.lapsed(h.host.Hooks.Now()) {
 			return keywright.Errorf(keywright.CodeConflict, "there is a publisher with this id")
 		}
 		record, err := storedRecord(r.Publisher, rand.Text(), 0)
@@ -134,34 +138,28 @@ func (h *Handler) Create(ctx context.Context, actor keywright.Principal, p Publi
 // lost: CodeConflict; empty: whatever stands there. Keys issued before live on;
 // disable the publisher to end them.
 func (h *Handler) Replace(ctx context.Context, actor keywright.Principal, p Publisher, version string) (PublisherInfo, error) {
-	return h.change(ctx, p.ID, version, func(s *snapshot, old *rule) (PublisherInfo, error) {
-		r, err := h.prepare(s, p)
-		if err != nil {
-			return PublisherInfo{}, err
-		}
-		record, err := storedRecord(r.Publisher, old.instance, old.version)
-		if err != nil {
-			return PublisherInfo{}, err
-		}
-		return h.save(ctx, s, r, h.event("exchange.publisher_replaced", actor, r), store.Replace(record))
-	})
-}
-
-// change finds a stored publisher and asks edit to write it, again if somebody
-// else was faster.
-func (h *Handler) change(ctx context.Context, id, version string, edit func(*snapshot, *rule) (PublisherInfo, error)) (PublisherInfo, error) {
 	var info PublisherInfo
 	err := endpoint.Retry(func() error {
-		s, old, err := h.lookup(ctx, id)
+		s, err := h.registry.load(ctx)
+		if err != nil {
+			return err
+		}
+		old, err := h.stored(s, p.ID)
 		switch {
 		case err != nil:
 			return err
-		case old.static:
-			return keywright.Errorf(keywright.CodeConflict, "the publisher is one of the configuration: change it there")
 		case version != "" && version != strconv.FormatInt(old.version, 10):
 			return keywright.Errorf(keywright.CodeConflict, "the publisher has been changed meanwhile")
 		}
-		info, err = edit(s, old)
+		r, err := h.prepare(s, p)
+		if err != nil {
+			return err
+		}
+		record, err := storedRecord(r.Publisher, old.instance, old.version)
+		if err != nil {
+			return err
+		}
+		info, err = h.save(ctx, s, r, h.event("exchange.publisher_replaced", actor, r), store.Replace(record))
 		return err
 	})
 	return info, err
@@ -197,21 +195,22 @@ func (h *Handler) event(name string, actor keywright.Principal, r *rule) keywrig
 // works on a stored one that is left out because it does not fit the
 // configuration any more, or because that has one of the same id.
 func (h *Handler) Delete(ctx context.Context, actor keywright.Principal, id string) error {
-	s, err := h.registry.load(ctx)
-	if err != nil {
-		return err
-	}
-	if version, left := s.left[id]; left {
+	return endpoint.Retry(func() error {
+		s, err := h.registry.load(ctx)
+		if err != nil {
+			return err
+		}
 		e := keywright.Event{Name: "exchange.publisher_deleted", Actor: actor.Credential, Target: id}
-		return endpoint.Retry(func() error {
-			return h.host.Commit(ctx, e, store.Delete(store.Record{Kind: KindPublisher, ID: id, Version: version}), bump())
-		})
-	}
-	_, err = h.change(ctx, id, "", func(_ *snapshot, old *rule) (PublisherInfo, error) {
-		record := store.Record{Kind: KindPublisher, ID: id, Version: old.version}
-		return PublisherInfo{}, h.host.Commit(ctx, h.event("exchange.publisher_deleted", actor, old), store.Delete(record), bump())
+		version, left := s.left[id]
+		if !left {
+			r, err := h.stored(s, id)
+			if err != nil {
+				return err
+			}
+			e, version = h.event(e.Name, actor, r), r.version
+		}
+		return h.host.Commit(ctx, e, store.Delete(store.Record{Kind: KindPublisher, ID: id, Version: version}), bump())
 	})
-	return err
 }
 
 // Disable makes a publisher match nothing, and refuses all its keys from the
@@ -277,109 +276,4 @@ func put(key store.Key, s state) (store.Op, error) {
 		return store.Insert(record), err
 	}
 	return store.Replace(record), err
-}
-
-// Issuers returns the issuers that publishers name, in alphabetical order.
-func (h *Handler) Issuers(ctx context.Context) ([]IssuerInfo, error) {
-	s, err := h.registry.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s.issuerInfos(), nil
-}
-
-// DisableIssuer is the kill switch for everything that an issuer vouches for:
-// its tokens are refused before anything is fetched, and all keys of all its
-// publishers from the next request on, in every process. An issuer that no
-// publisher names is CodeNotFound.
-func (h *Handler) DisableIssuer(ctx context.Context, actor keywright.Principal, issuer string) error {
-	return h.setIssuerDisabled(ctx, actor, issuer, true)
-}
-
-// EnableIssuer undoes DisableIssuer. Keys that have not expired work again.
-func (h *Handler) EnableIssuer(ctx context.Context, actor keywright.Principal, issuer string) error {
-	return h.setIssuerDisabled(ctx, actor, issuer, false)
-}
-
-func (h *Handler) setIssuerDisabled(ctx context.Context, actor keywright.Principal, issuer string, disabled bool) error {
-	return endpoint.Retry(func() error {
-		s, err := h.registry.load(ctx)
-		if err != nil {
-			return err
-		}
-		st, known := s.issuers[issuer]
-		switch {
-		case s.indexes[issuer] == nil && !known:
-			return &keywright.Error{Code: keywright.CodeNotFound}
-		case st.Disabled == disabled:
-			return nil
-		}
-		op, err := put(issuerKey(issuer), state{Issuer: issuer, Disabled: disabled, version: st.version})
-		if err != nil {
-			return err
-		}
-		name := "exchange.issuer_enabled"
-		if disabled {
-			name = "exchange.issuer_disabled"
-		}
-		return h.host.Commit(ctx, keywright.Event{Name: name, Actor: actor.Credential, Target: issuer}, op, bump())
-	})
-}
-
-// Sync brings the store in line with the publishers of the configuration. Call
-// it when the server starts: keys of a publisher that has been taken out of the
-// configuration, or disabled in it, end with that. While replicas with an older
-// configuration still run, they go on issuing by it; one that starts anew ends
-// the keys of publishers that only a newer configuration has.
-func (h *Handler) Sync(ctx context.Context) error {
-	return endpoint.Retry(func() error { return h.sync(ctx) })
-}
-
-func (h *Handler) sync(ctx context.Context) error {
-	configured := make(map[string]*rule, len(h.registry.static))
-	for _, r := range h.registry.static {
-		configured[r.ID] = r
-	}
-	var gone []store.Op
-	for record, err := range h.host.Store.List(ctx, store.Query{Kind: KindStatic}) {
-		if err != nil {
-			return err
-		}
-		r := configured[record.ID]
-		if r == nil {
-			gone = append(gone, store.Delete(record))
-			continue
-		}
-		var st state
-		if err := decode(record, &st); err != nil {
-			return err
-		}
-		if want := r.Disabled || st.Admin; st.Disabled != want {
-			st.Disabled, st.version = want, record.Version
-			op, err := put(r.key(), st)
-			if err != nil {
-				return err
-			}
-			gone = append(gone, op)
-		}
-	}
-	const most = store.MaxOps - 2 // beside the event and the epoch
-	for len(gone) > 0 {
-		n := min(len(gone), most)
-		e := keywright.Event{Name: "exchange.static_synced", Attrs: map[string]string{"publishers": names(gone[:n])}}
-		if err := h.host.Commit(ctx, e, append(gone[:n:n], bump())...); err != nil {
-			return err
-		}
-		gone = gone[n:]
-	}
-	_, err := h.registry.load(ctx)
-	return err
-}
-
-func names(ops []store.Op) string {
-	ids := make([]string, len(ops))
-	for i, op := range ops {
-		ids[i] = op.Record.ID
-	}
-	return strings.Join(ids, " ")
 }

@@ -102,7 +102,7 @@ func TestNearPublishers(t *testing.T) {
 // The answer names the audience wherever it would arrive as it is.
 func TestNamedAudience(t *testing.T) {
 	for own, named := range map[string]bool{
-		audience: true, "a b": true, "~": true, "!#[]^": true, "it's": true, `a"b`: false, `a\b`: false, "\u00e9": false, "a\u0080": false, "verif": false, "AMBIGUOUS": false,
+		audience: true, "a b": true, "~": true, "!#[]^": true, "it's": true, `a"b`: false, `a\b`: false, "\u00e9": false, "verif": false, "AMBIGUOUS": false,
 	} {
 		w := newWorld(t, []exchange.Publisher{github()}, func(c *exchange.Config) { c.Audience = own })
 		a := w.wantRefused(own, w.issuer.GitHub(changes{"aud": "x"}), "")

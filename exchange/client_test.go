@@ -491,3 +491,29 @@ func TestClientRetries(t *testing.T) {
 		})
 	}
 }
+
+// The identity token and the key do not travel in the clear, except within a machine.
+func TestClientWantsHTTPS(t *testing.T) {
+	token := func(context.Context, string) (string, error) { return clientToken, nil }
+	for _, at := range []string{"http://connect.example", "http://127.0.0.1.example", "http://192.0.2.1:8080"} {
+		c := exchange.Client{URL: at, Token: token}
+		if _, err := c.Exchange(t.Context()); err == nil || !strings.Contains(err.Error(), "https") {
+			t.Errorf("%s: got %v, want an error that asks for https", at, err)
+		}
+		if err := c.Check(t.Context(), "key"); err == nil || !strings.Contains(err.Error(), "https") {
+			t.Errorf("check at %s: got %v, want an error that asks for https", at, err)
+		}
+	}
+}
+
+func TestClientEndpointInTheClear(t *testing.T) {
+	var srv *httptest.Server
+	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"issuer":%q,"token_endpoint":"http://connect.example/token"}`, srv.URL)
+	}))
+	defer srv.Close()
+	if _, err := (exchange.Client{URL: srv.URL}).Discover(t.Context()); err == nil || !strings.Contains(err.Error(), "not on this machine") {
+		t.Errorf("got %v, want the endpoint refused", err)
+	}
+}

@@ -248,7 +248,10 @@ func clientURL(text string) (*url.URL, error) {
 func (c Client) base() (*url.URL, error) {
 	u, err := clientURL(c.URL)
 	if err != nil || strings.Contains(c.URL, "?") {
-		return nil, errors.New("exchange: Client.URL: want http(s)://host[:port][/prefix]")
+		return nil, errors.New("exchange: Client.URL: want https://host[:port][/prefix]")
+	}
+	if u.Scheme != "https" && !clientLoopback(u.Hostname()) {
+		return nil, errors.New("exchange: Client.URL: want https: the identity token and the key travel there (http only to this machine)")
 	}
 	return u, nil
 }
@@ -256,10 +259,15 @@ func (c Client) base() (*url.URL, error) {
 // checkEndpoint checks an address in the metadata before a secret goes there.
 func (c Client) checkEndpoint(text string) error {
 	u, err := clientURL(text)
-	if err == nil && u.Scheme != "https" && !strings.HasPrefix(c.URL, "http:") {
+	switch {
+	case err != nil:
+		return err
+	case u.Scheme != "https" && !strings.HasPrefix(c.URL, "http:"):
 		return errors.New("not https, though Client.URL is")
+	case u.Scheme != "https" && !clientLoopback(u.Hostname()):
+		return errors.New("not https, and not on this machine")
 	}
-	return err
+	return nil
 }
 
 // clientKeyLegal reports whether a key can stand in a header.

@@ -44,6 +44,7 @@ func TestNewRefuses(t *testing.T) {
 		{"http at a name that begins like loopback", func(c *exchange.Config) { c.Host = hostAt("http://127.0.0.1.example") }, "must be https"},
 		{"an unknown kind", func(c *exchange.Config) { c.KeyKind = "other" }, "KeyKind"},
 		{"an audience with a line break", func(c *exchange.Config) { c.Audience = "a\nb" }, "Audience"},
+		{"an audience that cannot be seen", func(c *exchange.Config) { c.Audience = "a\u0080" }, "Audience"},
 		{"an audience that is long", func(c *exchange.Config) { c.Audience = strings.Repeat("a", 513) }, "Audience"},
 		{"GitHub's default audience", func(c *exchange.Config) { c.Audience = "https://github.com/octo-org" }, "for anybody"},
 		{"Buildkite's default audience", func(c *exchange.Config) { c.Audience = "https://buildkite.com/acme" }, "for anybody"},

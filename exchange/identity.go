@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"strings"
 	"time"
 
@@ -183,35 +182,4 @@ func describe(differences []Difference) string {
 		return "does not name a subject, is disabled or no longer pending"
 	}
 	return strings.Join(parts, ", ")
-}
-
-// RequireTarget admits callers whose key was issued for one of targets, or is
-// not limited to any. Put it behind keywright.Require. It is how a host keeps
-// the promise that the parameters audience and resource make (RFC 8693, 2.1).
-func RequireTarget(targets ...string) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			p, ok := keywright.FromContext(r.Context())
-			if !ok || !isFor(p, targets) {
-				keywright.WriteError(w, keywright.Errorf(keywright.CodeInsufficientScope, "the key is not for this target"))
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}
-}
-
-func isFor(p keywright.Principal, targets []string) bool {
-	granted, limited := p.Attrs[attrTargets]
-	if !limited {
-		return true
-	}
-	for _, g := range strings.Fields(granted) {
-		for _, t := range targets {
-			if g == t {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -157,13 +157,3 @@ func (c *condition) meet(o *condition) bool {
 func byID(a, b *rule) int { return strings.Compare(a.ID, b.ID) }
 
 func sortByID(rules []*rule) { slices.SortFunc(rules, byID) }
-
-// issuerInfos describes the issuers of s in alphabetical order.
-func (s *snapshot) issuerInfos() []IssuerInfo {
-	infos := make([]IssuerInfo, 0, len(s.indexes))
-	for issuer, x := range s.indexes {
-		infos = append(infos, IssuerInfo{Issuer: issuer, Provider: x.provider, Disabled: s.issuers[issuer].Disabled, Publishers: x.count})
-	}
-	slices.SortFunc(infos, func(a, b IssuerInfo) int { return strings.Compare(a.Issuer, b.Issuer) })
-	return infos
-}

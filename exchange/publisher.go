@@ -93,9 +93,9 @@ func (p Publisher) names(claim string) bool {
 	return len(p.Claims[claim]) > 0 || len(p.Patterns[claim]) > 0
 }
 
-// pendingAt reports whether p still waits for its first token.
-func (p Publisher) pendingAt(now time.Time) bool {
-	return !p.PendingUntil.IsZero() && now.Before(p.PendingUntil)
+// lapsed reports whether p has waited for its first token in vain.
+func (p Publisher) lapsed(now time.Time) bool {
+	return !p.PendingUntil.IsZero() && !now.Before(p.PendingUntil)
 }
 
 // clone shares nothing with p.
@@ -235,9 +235,7 @@ func isScope(s string) bool {
 	return s != "" && len(s) <= maxValue
 }
 
-func printable(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
-}
+func printable(s string) bool { return visible(s) == s }
 
 // clip keeps a hostile text from filling a log line.
 func clip(s string) string {

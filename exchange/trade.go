@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -185,26 +184,6 @@ func (h *Handler) grant(r *rule, id *identity, req tokenRequest, now time.Time) 
 	return g, nil
 }
 
-// narrow returns which of the targets asked for a publisher may have, and
-// whether those are all. Who asks for this server, or for nothing, asks for
-// everything that the publisher may have.
-func (h *Handler) narrow(may, asked []string) (targets []string, all, ok bool) {
-	own := func(t string) bool { return t == h.audience || t == h.base || t == h.base+"/" }
-	all = true
-	for _, t := range asked {
-		switch {
-		case slices.Contains(may, t) && !slices.Contains(targets, t):
-			targets = append(targets, t)
-		case !slices.Contains(may, t) && !own(t):
-			all = false
-		}
-	}
-	if len(asked) == 0 || slices.ContainsFunc(asked, own) {
-		return may, all, true
-	}
-	return targets, all, len(targets) > 0
-}
-
 // confirm asks the host whether an account that a claim has named exists.
 func (h *Handler) confirm(ctx context.Context, id *identity, r *rule, spec keywright.KeySpec) error {
 	if r.SubjectClaim == "" {
@@ -228,8 +207,8 @@ func (h *Handler) confirm(ctx context.Context, id *identity, r *rule, spec keywr
 	return nil
 }
 
-// issue writes the key, the marker of the token's use, the event, and that
-// neither publisher nor issuer has changed since they were read, in one Commit.
+// issue writes the key, the marker of the token's use, the event, and that the
+// publisher has not changed since it was read, in one Commit.
 func (h *Handler) issue(ctx context.Context, s *snapshot, r *rule, id *identity, g grant) (tokenResponse, error) {
 	st, err := s.stand(r, id.claims())
 	if err != nil {
@@ -261,68 +240,4 @@ func (h *Handler) issue(ctx context.Context, s *snapshot, r *rule, id *identity,
 	}
 	g.resp.AccessToken = m.Text
 	return g.resp, nil
-}
-
-// A standing is how a key is tied to its publisher and issuer.
-type standing struct {
-	ops      []store.Op // that hold both as they were read
-	instance string     // of the publisher's record
-	event    string     // its name
-}
-
-// stand ties a key to r and its issuer. A pending publisher becomes a common
-// one: it learns the ids, and of several tokens that come at once the first
-// decides.
-func (s *snapshot) stand(r *rule, c claimSet) (standing, error) {
-	st := standing{instance: r.instance, event: "exchange.issued"}
-	issuer, err := s.newIssuer(r.issuer)
-	if err != nil {
-		return standing{}, err
-	}
-	var publisher store.Op
-	changed := len(issuer) > 0
-	switch {
-	case !r.PendingUntil.IsZero():
-		publisher, err = r.reify(c)
-		changed, st.event = true, "exchange.reified"
-	case r.version != 0:
-		publisher = check(r.key(), r.version)
-	default: // a configured publisher's first key
-		st.instance = rand.Text()
-		publisher, err = put(r.key(), state{Instance: st.instance})
-		changed = true
-	}
-	st.ops = append(issuer, publisher)
-	if changed {
-		st.ops = append(st.ops, bump())
-	}
-	return st, err
-}
-
-// newIssuer makes the op by which an issuer's record comes to be, if there is
-// none yet. One that stands is not checked: it is never deleted, and a key that
-// is made while it is being disabled is refused when it is used. A check would
-// make all jobs of a provider wait for each other's commits.
-func (s *snapshot) newIssuer(issuer string) ([]store.Op, error) {
-	if s.issuers[issuer].version != 0 {
-		return nil, nil
-	}
-	op, err := put(issuerKey(issuer), state{Issuer: issuer})
-	return []store.Op{op}, err
-}
-
-func check(key store.Key, version int64) store.Op {
-	return store.Check(store.Record{Kind: key.Kind, ID: key.ID, Version: version})
-}
-
-// reify pins the ids that r was waiting for.
-func (r *rule) reify(c claimSet) (store.Op, error) {
-	p := r.Publisher.clone()
-	for _, id := range r.preset.learns(p) {
-		v, _ := c.string(id) // dormant has looked
-		p.Claims[id] = Values{v}
-	}
-	p.PendingUntil = time.Time{}
-	record, err := storedRecord(p, r.instance, r.version)
-	return store.Replace(record), err
 }
