@@ -51,7 +51,7 @@ var rooms = map[string]room{
 	"internal/authorization": {},
 	"internal/egress":        {rooms: []string{"internal/jose", "internal/strictjson"}},
 	"internal/endpoint":      {rooms: []string{"", "store", "internal/strictjson"}},
-	"internal/limit":         {rooms: nil, libs: []string{"golang.org/x/time"}},
+	"internal/limit":         {rooms: []string{"store"}, libs: []string{"golang.org/x/time"}},
 	"internal/httpsig":       {rooms: []string{"internal/jose"}, libs: []string{"github.com/dunglas/httpsfv"}},
 	"internal/jose":          {rooms: []string{"internal/strictjson"}, libs: []string{"github.com/lestrrat-go/jwx/v2"}},
 	"internal/oidc":          {rooms: []string{"", "internal/egress", "internal/jose", "internal/strictjson"}},
@@ -60,8 +60,9 @@ var rooms = map[string]room{
 	"internal/token":         {libs: []string{"golang.org/x/crypto"}},
 
 	// Modules of their own. A store chooses no driver for its host.
-	"store/sqlstore": {rooms: []string{"store"}},
-	"examples":       {rooms: public, libs: []string{"*"}},
+	"store/sqlstore":        {rooms: []string{"store"}},
+	"provisioning/ldapuser": {rooms: []string{""}, libs: []string{"github.com/go-ldap/ldap/v3"}},
+	"examples":              {rooms: public, libs: []string{"*"}},
 }
 
 // Tests may import any room, and these.

@@ -125,6 +125,8 @@ const (
 	Problem Dialect = iota // RFC 9457 application/problem+json, with the member "code"
 	Connect                // Posit Connect: {"code":30,"error":"..."} as application/json
 	OAuth                  // RFC 6749, section 5.2: {"error":"...","error_description":"..."}
+	Text                   // {"error":"<text>","code":"..."} as application/json, as ChallengeCtl's runners and scripts read it
+	Quay                   // RFC 9457 with the members of Quay's API: error_type, error_message, message
 )
 
 // WriteError writes err as an RFC 9457 problem document. See [Dialect.WriteError].
@@ -150,6 +152,15 @@ func (d Dialect) WriteError(w http.ResponseWriter, err error) {
 		h.Set("Content-Type", "application/json")
 		h.Set("Pragma", "no-cache")
 		body = oauthError{Error: e.Code.oauth(), Description: describable(e.public())}
+	case Text:
+		h.Set("Content-Type", "application/json")
+		body = textError{Error: e.public(), Code: e.Code}
+	case Quay:
+		h.Set("Content-Type", "application/problem+json")
+		body = quayError{
+			Detail: e.public(), ErrorMessage: e.public(), ErrorType: e.Code, Title: e.Code,
+			Type: "/api/v1/error/" + string(e.Code), Status: status, Message: e.public(),
+		}
 	default:
 		h.Set("Content-Type", "application/problem+json")
 		body = problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.public(), Code: e.Code}
@@ -177,6 +188,23 @@ type connectError struct {
 type oauthError struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
+}
+
+type textError struct {
+	Error string `json:"error"`
+	Code  Code   `json:"code"`
+}
+
+// quayError has the members of Quay's problem objects, and the one of its
+// other shape, so that a client of either finds the text.
+type quayError struct {
+	Detail       string `json:"detail"`
+	ErrorMessage string `json:"error_message"`
+	ErrorType    Code   `json:"error_type"`
+	Title        Code   `json:"title"`
+	Type         string `json:"type"`
+	Status       int    `json:"status"`
+	Message      string `json:"message"`
 }
 
 func (c Code) oauth() string {

@@ -16,6 +16,28 @@ import (
 	"github.com/keywright/keywright"
 )
 
+// inText and inQuay say in another dialect what a problem document says.
+func inText(t *testing.T, document string) string {
+	var p struct{ Detail, Code string }
+	if err := json.Unmarshal([]byte(document), &p); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := json.Marshal(p.Detail)
+	return fmt.Sprintf(`{"error":%s,"code":"%s"}`, text, p.Code)
+}
+
+func inQuay(t *testing.T, document string) string {
+	var p struct {
+		Detail, Code string
+		Status       int
+	}
+	if err := json.Unmarshal([]byte(document), &p); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := json.Marshal(p.Detail)
+	return fmt.Sprintf(`{"detail":%s,"error_message":%[1]s,"error_type":"%s","title":"%[2]s","type":"/api/v1/error/%[2]s","status":%d,"message":%[1]s}`, text, p.Code, p.Status)
+}
+
 func TestWriteError(t *testing.T) {
 	cause := errors.New("pq: password authentication failed for user root")
 	tests := []struct {
@@ -67,6 +89,8 @@ func TestWriteError(t *testing.T) {
 			{keywright.Problem, "application/problem+json", tt.problem},
 			{keywright.Connect, "application/json", tt.connect},
 			{keywright.OAuth, "application/json", tt.oauth},
+			{keywright.Text, "application/json", inText(t, tt.problem)},
+			{keywright.Quay, "application/problem+json", inQuay(t, tt.problem)},
 		} {
 			w := httptest.NewRecorder()
 			w.Header().Set("Content-Length", "7") // of what a handler meant to write

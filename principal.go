@@ -12,9 +12,10 @@ type Method string
 
 // The methods of this library. A host's own Authenticator may name others.
 const (
-	MethodBootstrap Method = "bootstrap"
-	MethodExchange  Method = "exchange" // an identity token of another issuer was traded for a key
-	MethodHost      Method = "host"     // issued by the host's own code through Keys
+	MethodBootstrap    Method = "bootstrap"
+	MethodExchange     Method = "exchange"     // an identity token of another issuer was traded for a key
+	MethodProvisioning Method = "provisioning" // a provisioning key, a runner that one has enrolled, or an application token
+	MethodHost         Method = "host"         // issued by the host's own code through Keys
 )
 
 // A Principal is an authenticated caller that is not a person. It is a value:

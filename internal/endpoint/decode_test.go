@@ -137,8 +137,9 @@ func TestTypesOfBodies(t *testing.T) {
 }
 
 type request struct {
-	Name string   `json:"name"`
-	List []string `json:"list"`
+	Name  string   `json:"name"`
+	List  []string `json:"list"`
+	Count int      `json:"count"`
 }
 
 func TestJSON(t *testing.T) {
@@ -147,15 +148,22 @@ func TestJSON(t *testing.T) {
 		want       *request
 		text       string
 	}{
-		{"an object", `{"name":"a","list":["b"]}`, &request{"a", []string{"b"}}, ""},
+		{"an object", `{"name":"a","list":["b"]}`, &request{Name: "a", List: []string{"b"}}, ""},
 		{"nothing in it", ` {} `, &request{}, ""},
 		{"an unknown member", `{"nam":"a"}`, nil, "unknown field"},
 		{"an unknown member with a line break", `{"a\nb":1}`, nil, "unknown field"},
 		{"a member twice", `{"name":"a","name":"b"}`, nil, "not one JSON object"},
-		{"another type", `{"name":1}`, nil, "cannot unmarshal"},
+		{"another type", `{"name":1}`, nil, "name: want a string, got number"},
+		{"another type, long", `{"name":1e999}`, nil, "name: want a string, got number"},
+		{"another type within", `{"list":["a",{}]}`, nil, "list: want a string, got object"},
+		{"no whole number", `{"count":1.5}`, nil, "count: want a whole number, got 1.5"},
+		{"too large a number", `{"count":123456789012345678901234567890}`, nil, "count: want a whole number, got number"},
+		{"another case", `{"Name":"a"}`, nil, `unknown field "Name"`},
+		{"null is absent", `{"name":null}`, &request{}, ""},
 		{"a list", `[]`, nil, "not one JSON object"},
 		{"null", `null`, nil, "not one JSON object"},
-		{"nothing", ``, nil, "not one JSON object"},
+		{"nothing", ``, nil, "Missing request body"},
+		{"nothing but space", " \n", nil, "Missing request body"},
 		{"two objects", `{}{}`, nil, "not one JSON object"},
 		{"more behind", `{} x`, nil, "not one JSON object"},
 		{"no UTF-8", "{\"name\":\"\xff\"}", nil, "not one JSON object"},
@@ -179,6 +187,59 @@ func TestJSON(t *testing.T) {
 	checkRefused(t, "another type", err, keywright.CodeInvalidRequest, jsonType)
 	if _, err := endpoint.Nothing(post(broken{strings.NewReader("")}, "x")); err != nil {
 		t.Errorf("Nothing: %v", err)
+	}
+}
+
+func TestAnyAndLooseJSON(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		any, loose *request // nil: refused
+	}{
+		{"known members", `{"name":"a"}`, &request{Name: "a"}, &request{Name: "a"}},
+		{"an unknown member", `{"name":"a","new":{"deep":[1]}}`, nil, &request{Name: "a"}},
+		{"another case is unknown", `{"Name":"b","name":"a","NAME":"c"}`, nil, &request{Name: "a"}},
+		{"a member twice", `{"name":"a","name":"b"}`, nil, nil},
+		{"an unknown member twice", `{"new":1,"new":2}`, nil, nil},
+		{"another type", `{"name":1}`, nil, nil},
+		{"a list", `[]`, nil, nil},
+		{"nothing", ``, nil, nil},
+	} {
+		for _, types := range [][]string{{formType}, {jsonType}, nil} {
+			for _, read := range []struct {
+				name string
+				f    func(*http.Request) (request, error)
+				want *request
+			}{{"AnyJSON", endpoint.AnyJSON[request], tt.any}, {"LooseJSON", endpoint.LooseJSON[request], tt.loose}} {
+				got, err := read.f(post(strings.NewReader(tt.body), types...))
+				if read.want == nil {
+					checkRefused(t, tt.name+" "+read.name, err, keywright.CodeInvalidRequest, "")
+					continue
+				}
+				if diff := cmp.Diff(*read.want, got); err != nil || diff != "" {
+					t.Errorf("%s, %s as %q: %v (-want +got):\n%s", read.name, tt.name, types, err, diff)
+				}
+			}
+		}
+	}
+	_, err := endpoint.LooseJSON[request](post(strings.NewReader(`{"name":"`+strings.Repeat("x", endpoint.MaxBody)+`"}`), formType))
+	checkRefused(t, "too large", err, keywright.CodeTooLarge, "")
+	_, err = endpoint.AnyJSON[request](post(strings.NewReader(`{"name":"`+strings.Repeat("x", endpoint.MaxBody)+`"}`), formType))
+	checkRefused(t, "too large", err, keywright.CodeTooLarge, "")
+}
+
+type withHeader struct{}
+
+func (withHeader) Header() http.Header { return http.Header{"Ratelimit": {"x"}} }
+
+func TestHeaderOfAnAnswer(t *testing.T) {
+	h := endpoint.New(endpoint.Spec{Name: "test", Method: "POST", Hooks: keywright.Hooks{}.WithDefaults()}, endpoint.Nothing,
+		func(context.Context, keywright.Principal, endpoint.Empty) (withHeader, error) {
+			return withHeader{}, nil
+		})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+	if w.Code != 200 || w.Header().Get("RateLimit") != "x" || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("got %d %v", w.Code, w.Header())
 	}
 }
 

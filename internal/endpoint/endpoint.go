@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,7 +24,8 @@ type Spec struct {
 }
 
 // New makes the handler: authenticate, decode, do, answer with JSON or with
-// the error. A body that decode leaves unread is discarded or cut off by net/http.
+// the error. A Resp with a method Header() http.Header has these fields sent
+// too. A body that decode leaves unread is discarded or cut off by net/http.
 func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func(ctx context.Context, caller keywright.Principal, req Req) (Resp, error)) http.Handler {
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := keywright.WithRequestAddr(r)
@@ -36,6 +38,9 @@ func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func
 			s.Hooks.Refused(ctx, s.Name+".refused", err)
 			s.Dialect.WriteError(w, err)
 			return
+		}
+		if h, ok := any(resp).(interface{ Header() http.Header }); ok {
+			maps.Copy(w.Header(), h.Header())
 		}
 		write(w, s.Status, resp)
 	})
