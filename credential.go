@@ -13,11 +13,13 @@ import (
 	"github.com/keywright/keywright/store"
 )
 
-// The store kinds of API keys; the ID is always the key's public id.
+// The store kinds of API keys; the ID is the key's public id, but for
+// KindKeyImported.
 const (
-	KindKey      = "key"       // the key itself, while it lives
-	KindKeyFirst = "key.first" // stands once a key that tracks it was used
-	KindKeyLast  = "key.last"  // when it was last used, written now and then
+	KindKey         = "key"          // the key itself, while it lives
+	KindKeyFirst    = "key.first"    // stands once a key that tracks it was used
+	KindKeyLast     = "key.last"     // when it was last used, and from where, written now and then
+	KindKeyImported = "key.imported" // finds an imported key; the ID is the SHA-256 of its text, in hexadecimal
 )
 
 // A KeySpec says what a new key stands for.
@@ -85,6 +87,7 @@ type credential struct {
 	FirstUse    bool              `json:"first_use,omitempty"`
 	Temporary   bool              `json:"temporary,omitempty"`
 	Successor   string            `json:"successor,omitempty"` // the id of the key it was rotated to
+	Imported    string            `json:"imported,omitempty"`  // the ID of its KindKeyImported; empty: made here
 }
 
 func newCredential(s KeySpec, now time.Time) credential {

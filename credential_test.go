@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,6 +155,22 @@ func TestSlowHashesHaveTheirSlots(t *testing.T) {
 	}
 }
 
+func TestProvesWaitsForASlot(t *testing.T) {
+	host, m := bcryptHost(t)
+	for range cap(host.Keys.slow) {
+		host.Keys.slow <- struct{}{} // all are at work
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if ok, err := host.Keys.Proves(ctx, m.Op.Record, m.Text); ok || err == nil || AsError(err).Code != CodeUnavailable {
+		t.Errorf("without a slot: got %v, %v; want code %s", ok, err, CodeUnavailable)
+	}
+	<-host.Keys.slow
+	if ok, err := host.Keys.Proves(t.Context(), m.Op.Record, m.Text); !ok || err != nil {
+		t.Errorf("with a slot: got %v, %v; want true", ok, err)
+	}
+}
+
 func bcryptHost(t *testing.T) (Host, MintedKey) {
 	t.Helper()
 	host, err := NewHost(HostConfig{
@@ -190,6 +207,10 @@ func TestCredentialJSONIsStable(t *testing.T) {
 	r, err := c.record("id", 3)
 	if err != nil || string(r.Data) != want {
 		t.Errorf("got  %s, %v\nwant %s", r.Data, err, want)
+	}
+	c.Imported = "i"
+	if r, err := c.record("id", 3); err != nil || string(r.Data) != strings.TrimSuffix(want, "}")+`,"imported":"i"}` {
+		t.Errorf("imported: got %s, %v", r.Data, err)
 	}
 	if r.Key() != (store.Key{Kind: "key", ID: "id"}) || r.Version != 3 || !r.Expires.Equal(c.Expires) {
 		t.Errorf("record %v version %d expires %v", r.Key(), r.Version, r.Expires)

@@ -43,7 +43,7 @@ var rooms = map[string]room{
 	"agentauth":              {rooms: append([]string{"keystore"}, mechanism.rooms...)},
 	"bootstrap":              mechanism,
 	"exchange":               mechanism,
-	"provisioning":           mechanism,
+	"provisioning":           {rooms: mechanism.rooms, libs: []string{"go.yaml.in/yaml/v3", "golang.org/x/crypto"}},
 	"keystore":               {rooms: []string{"internal/jose"}},
 	"store":                  {},
 	"store/storetest":        {rooms: []string{"store"}},

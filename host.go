@@ -27,6 +27,11 @@ type HostConfig struct {
 	// right for random keys.
 	Hash KeyHash
 
+	// ImportedKeys accepts keys that were imported with [Keys.MintImported].
+	// Every credential that could be one is then looked up in the store. Off:
+	// imported keys are refused, and the store is not asked about them.
+	ImportedKeys bool
+
 	// AuditRetention is how long audit events stay in the store; 0 means 400 days.
 	AuditRetention time.Duration
 }
@@ -82,7 +87,7 @@ func NewHost(c HostConfig) (Host, error) {
 	if err != nil {
 		return Host{}, fmt.Errorf("keywright: HostConfig.Hash: %w", err)
 	}
-	h.Keys, err = newKeys(h, c.Kinds, hasher)
+	h.Keys, err = newKeys(h, c, hasher)
 	if err != nil {
 		return Host{}, fmt.Errorf("keywright: HostConfig.Kinds: %w", err)
 	}

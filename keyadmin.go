@@ -2,11 +2,9 @@ package keywright
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"time"
 
@@ -36,19 +34,17 @@ func (m MintedKey) Format(s fmt.State, _ rune) { io.WriteString(s, m.String()) }
 // MarshalText keeps the secret out of logs and JSON: to hand it out, write Text.
 func (m MintedKey) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// KeyInfo describes a key without its secret or its hash.
-type KeyInfo struct {
-	KeySpec
-	ID        string
-	Created   time.Time
-	Disabled  bool
-	Successor string    // id of the key it was rotated to; empty: none
-	Used      bool      // exact, where FirstUse is set; only from Check
-	LastUsed  time.Time // to the minute or so; zero: never, as far as is known; not from Check
-}
-
 // Has reports whether kind is one of HostConfig.Kinds.
 func (k *Keys) Has(kind string) bool { return k.kinds[kind] != "" }
+
+// Prefix returns how keys of kind begin, with the underscore before the public
+// id; empty where kind is none of HostConfig.Kinds.
+func (k *Keys) Prefix(kind string) string {
+	if !k.Has(kind) {
+		return ""
+	}
+	return k.kinds[kind] + "_"
+}
 
 // Mint makes a key that does not exist until its Op is committed: by
 // [Host.Commit], together with whatever else must be true at once. Where spec
@@ -82,25 +78,11 @@ func (k *Keys) MintDerived(spec KeySpec, text string) (MintedKey, error) {
 	return k.mint(spec, key)
 }
 
+// mint makes a key of the given text: one without a prefix is imported.
 func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 	now := k.host.Hooks.Now()
-	switch {
-	case !k.Has(spec.Kind):
-		return MintedKey{}, Errorf(CodeInvalidRequest, "kind of key %q is not configured", spec.Kind)
-	case spec.Subject == "":
-		return MintedKey{}, Errorf(CodeInvalidRequest, "a key needs a subject")
-	case len(spec.Parents) > maxParents:
-		return MintedKey{}, Errorf(CodeInvalidRequest, "a key with %d parents, at most %d", len(spec.Parents), maxParents)
-	case !spec.Expires.IsZero() && !now.Before(spec.Expires):
-		return MintedKey{}, Errorf(CodeInvalidRequest, "a key that has expired already")
-	}
-	for i, parent := range spec.Parents {
-		if slices.ContainsFunc(spec.Parents[:i], func(p Parent) bool { return p.Key == parent.Key }) {
-			return MintedKey{}, Errorf(CodeInvalidRequest, "a key with the same parent twice")
-		}
-	}
-	if err := store.ValidateKeys(parentKeys(spec.Parents)...); err != nil {
-		return MintedKey{}, &Error{Code: CodeInvalidRequest, Detail: "a parent of the key is not one that a store holds", Err: err}
+	if err := k.checkSpec(spec, now); err != nil {
+		return MintedKey{}, err
 	}
 	hash, err := k.hasher.Hash(key.Text)
 	if err != nil {
@@ -108,6 +90,9 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 	}
 	c := newCredential(spec, now)
 	c.Hash = hash
+	if key.Prefix == "" {
+		c.Imported = importedID(key.Text)
+	}
 	record, err := c.record(key.ID, 0)
 	if err != nil {
 		return MintedKey{}, err
@@ -117,6 +102,30 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 		return MintedKey{}, &Error{Code: CodeInvalidRequest, Detail: "no store holds a key like this", Err: err}
 	}
 	return MintedKey{ID: key.ID, Text: key.Text, Op: op}, nil
+}
+
+// checkSpec reports, as an [*Error] of CodeInvalidRequest, why there cannot be
+// a key like this.
+func (k *Keys) checkSpec(spec KeySpec, now time.Time) error {
+	switch {
+	case !k.Has(spec.Kind):
+		return Errorf(CodeInvalidRequest, "kind of key %q is not configured", spec.Kind)
+	case spec.Subject == "":
+		return Errorf(CodeInvalidRequest, "a key needs a subject")
+	case len(spec.Parents) > maxParents:
+		return Errorf(CodeInvalidRequest, "a key with %d parents, at most %d", len(spec.Parents), maxParents)
+	case !spec.Expires.IsZero() && !now.Before(spec.Expires):
+		return Errorf(CodeInvalidRequest, "a key that has expired already")
+	}
+	for i, parent := range spec.Parents {
+		if slices.ContainsFunc(spec.Parents[:i], func(p Parent) bool { return p.Key == parent.Key }) {
+			return Errorf(CodeInvalidRequest, "a key with the same parent twice")
+		}
+	}
+	if err := store.ValidateKeys(parentKeys(spec.Parents)...); err != nil {
+		return &Error{Code: CodeInvalidRequest, Detail: "a parent of the key is not one that a store holds", Err: err}
+	}
+	return nil
 }
 
 // Issue makes a key on behalf of actor. Its Parents, if any, must exist.
@@ -155,64 +164,6 @@ func (k *Keys) withParents(ctx context.Context, parents []Parent, ops ...store.O
 	return ops, nil
 }
 
-// Lookup describes the key with the given public id. An unknown or expired one
-// is an [*Error] of CodeNotFound.
-func (k *Keys) Lookup(ctx context.Context, id string) (KeyInfo, error) {
-	if !token.ValidID(id) {
-		return KeyInfo{}, &Error{Code: CodeNotFound}
-	}
-	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id}, store.Key{Kind: KindKeyLast, ID: id})
-	switch {
-	case err != nil:
-		return KeyInfo{}, Wrap(CodeUnavailable, err)
-	case !records[0].Exists():
-		return KeyInfo{}, &Error{Code: CodeNotFound}
-	}
-	return describe(records[0], records[1])
-}
-
-// List describes up to limit live keys (0: all) whose ids follow after, in the
-// order of their ids, which are random.
-func (k *Keys) List(ctx context.Context, after string, limit int) iter.Seq2[KeyInfo, error] {
-	return func(yield func(KeyInfo, error) bool) {
-		for r, err := range k.host.Store.List(ctx, store.Query{Kind: KindKey, After: after, Limit: limit}) {
-			var info KeyInfo
-			if err != nil {
-				err = Wrap(CodeUnavailable, err)
-			} else {
-				info, err = k.describe(ctx, r)
-			}
-			if !yield(info, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-func (k *Keys) describe(ctx context.Context, r store.Record) (KeyInfo, error) {
-	last, err := k.host.Store.Get(ctx, store.Key{Kind: KindKeyLast, ID: r.ID})
-	if err != nil {
-		return KeyInfo{}, Wrap(CodeUnavailable, err)
-	}
-	return describe(r, last[0])
-}
-
-func describe(r, last store.Record) (KeyInfo, error) {
-	c, err := decodeCredential(r)
-	if err != nil {
-		return KeyInfo{}, Wrap(CodeInternal, err)
-	}
-	info := c.info()
-	if last.Exists() {
-		var use lastUse
-		if err := json.Unmarshal(last.Data, &use); err != nil {
-			return KeyInfo{}, Wrap(CodeInternal, fmt.Errorf("keywright: last use of key %s: %w", r.ID, err))
-		}
-		info.LastUsed = use.At
-	}
-	return info, nil
-}
-
 // Disable refuses the key from the next request on, in every process. It can
 // be enabled again.
 func (k *Keys) Disable(ctx context.Context, actor Principal, id string) error {
@@ -237,10 +188,12 @@ func (k *Keys) setDisabled(ctx context.Context, e Event, disabled bool) error {
 }
 
 // Delete ends the key for good, from the next request on, in every process.
+// Only the text of an imported key may then be imported again.
 func (k *Keys) Delete(ctx context.Context, actor Principal, id string) error {
 	return k.change(ctx, id, func(c *known) (Event, []store.Op, error) {
 		e := Event{Name: "key.deleted", Actor: actor.Credential, Target: id}
-		return e, []store.Op{store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version})}, nil
+		ops, err := k.withIndex(ctx, c, store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version}))
+		return e, ops, err
 	})
 }
 

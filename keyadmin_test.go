@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/store"
@@ -129,77 +125,6 @@ func TestDeriveRefuses(t *testing.T) {
 	}
 }
 
-func TestLookup(t *testing.T) {
-	w := newWorld(t)
-	spec := adminSpec()
-	spec.Description, spec.Expires = "ci of a/b", epoch.Add(time.Hour)
-	m := w.issue(t, spec)
-	want := keywright.KeyInfo{KeySpec: spec, ID: m.ID, Created: epoch}
-	w.wantInfo(t, want)
-
-	w.clock.Advance(time.Minute)
-	w.wantUse(t, "", m.Text)
-	w.settle(t)
-	want.LastUsed = epoch.Add(time.Minute)
-	w.wantInfo(t, want)
-
-	if err := w.Keys.Disable(t.Context(), operator, m.ID); err != nil {
-		t.Fatal(err)
-	}
-	want.Disabled = true
-	w.wantInfo(t, want)
-
-	w.clock.Advance(time.Hour)
-	for name, id := range map[string]string{"expired": m.ID, "unknown": keywright.NewKeyID(), "not an id": "../x", "none": ""} {
-		_, err := w.Keys.Lookup(t.Context(), id)
-		wantCode(t, name, err, keywright.CodeNotFound)
-	}
-}
-
-func (w *world) wantInfo(t *testing.T, want keywright.KeyInfo) {
-	t.Helper()
-	got, err := w.Keys.Lookup(t.Context(), want.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("key (-want +got):\n%s", diff)
-	}
-}
-
-func TestList(t *testing.T) {
-	w := newWorld(t)
-	var want []string
-	for range 5 {
-		want = append(want, w.issue(t, adminSpec()).ID)
-	}
-	slices.Sort(want)
-	for _, tt := range []struct {
-		after string
-		limit int
-		want  []string
-	}{
-		{"", 0, want},
-		{"", 2, want[:2]},
-		{want[1], 2, want[2:4]},
-		{want[4], 0, nil},
-	} {
-		var got []string
-		for info, err := range w.Keys.List(t.Context(), tt.after, tt.limit) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, info.ID)
-		}
-		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("after %q, limit %d (-want +got):\n%s", tt.after, tt.limit, diff)
-		}
-	}
-	for range w.Keys.List(t.Context(), "", 0) {
-		break // an early end is no error
-	}
-}
-
 func TestSetDisabledTwiceIsOneChange(t *testing.T) {
 	w := newWorld(t)
 	m := w.issue(t, adminSpec())
@@ -256,11 +181,12 @@ func TestAdministrationOfAStoreInTrouble(t *testing.T) {
 	w := newWorld(t)
 	m := w.issue(t, adminSpec())
 	calls := map[string]func() error{
-		"Issue":   func() error { _, err := w.Keys.Issue(t.Context(), operator, adminSpec()); return err },
-		"Lookup":  func() error { _, err := w.Keys.Lookup(t.Context(), m.ID); return err },
-		"Rotate":  func() error { _, err := w.Keys.Rotate(t.Context(), operator, m.ID, keywright.Rotation{}); return err },
-		"Disable": func() error { return w.Keys.Disable(t.Context(), operator, m.ID) },
-		"Delete":  func() error { return w.Keys.Delete(t.Context(), operator, m.ID) },
+		"Issue":     func() error { _, err := w.Keys.Issue(t.Context(), operator, adminSpec()); return err },
+		"Lookup":    func() error { _, err := w.Keys.Lookup(t.Context(), m.ID); return err },
+		"LookupAll": func() error { _, err := w.Keys.LookupAll(t.Context(), m.ID); return err },
+		"Rotate":    func() error { _, err := w.Keys.Rotate(t.Context(), operator, m.ID, keywright.Rotation{}); return err },
+		"Disable":   func() error { return w.Keys.Disable(t.Context(), operator, m.ID) },
+		"Delete":    func() error { return w.Keys.Delete(t.Context(), operator, m.ID) },
 		"List": func() error {
 			for _, err := range w.Keys.List(t.Context(), "", 0) {
 				return err
@@ -278,7 +204,7 @@ func TestAdministrationOfAStoreInTrouble(t *testing.T) {
 		fault string
 		calls []string
 	}{
-		{"Get", []string{"Lookup", "Rotate", "Disable", "Delete", "List"}},
+		{"Get", []string{"Lookup", "LookupAll", "Rotate", "Disable", "Delete", "List"}},
 		{"List", []string{"List", "Events"}},
 		{"Commit", []string{"Issue", "Rotate", "Disable", "Delete"}},
 	} {

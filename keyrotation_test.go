@@ -204,3 +204,74 @@ func TestRacingRotationsHaveOneWinner(t *testing.T) {
 		}
 	}
 }
+
+// Whoever did not get the answer to a rotation asks again, until the new key is used.
+func TestRotateAgain(t *testing.T) {
+	w := newWorld(t)
+	end := epoch.Add(100 * time.Hour)
+	old := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci", Expires: end})
+	again := keywright.Rotation{Overlap: time.Hour, FirstUse: true, Repeat: true}
+	var lost keywright.MintedKey
+	for i := range 3 {
+		m, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, old.ID, again)
+		if err != nil {
+			t.Fatalf("rotation %d: %v", i, err)
+		}
+		if i > 0 {
+			if _, err := w.Keys.Check(t.Context(), lost.Text); keywright.AsError(err).Code != keywright.CodeInvalidToken {
+				t.Errorf("rotation %d: the key of the answer that was lost: %v", i, err)
+			}
+		}
+		lost = m
+		w.clock.Advance(10 * time.Minute)
+	}
+	info, err := w.Keys.Check(t.Context(), lost.Text)
+	if err != nil || !info.Expires.Equal(end) {
+		t.Errorf("the last key: expires %v, %v, want %v", info.Expires, err, end)
+	}
+	if info, err := w.Keys.Check(t.Context(), old.Text); err != nil || !info.Expires.Equal(epoch.Add(time.Hour)) {
+		t.Errorf("the old key: expires %v, %v, want an hour after the first rotation", info.Expires, err)
+	}
+	if p, err := w.Keys.Of("prov").Authenticate(bearer(lost.Text)); err != nil {
+		t.Errorf("the last key: %v, %v", p, err)
+	}
+	refused := func(name string, r keywright.Rotation) {
+		t.Helper()
+		if _, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, old.ID, r); keywright.AsError(err).Code != keywright.CodeConflict {
+			t.Errorf("%s: got %v, want a conflict", name, err)
+		}
+	}
+	refused("after the new one was used", again)
+	refused("without Repeat", keywright.Rotation{Overlap: time.Hour})
+
+	unknown := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci"})
+	if _, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, unknown.ID, keywright.Rotation{Overlap: time.Hour, Repeat: true}); err != nil {
+		t.Fatal(err)
+	}
+	old = unknown
+	refused("when it is not known whether the new one was used", again)
+}
+
+func TestSucceedCommitsNothing(t *testing.T) {
+	w := newWorld(t)
+	old := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci"})
+	m, ops, err := w.Keys.Succeed(t.Context(), old.ID, keywright.Rotation{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Keys.Check(t.Context(), m.Text); err == nil {
+		t.Error("the new key works before its ops are committed")
+	}
+	if err := w.Store.Commit(t.Context(), ops...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Keys.Check(t.Context(), m.Text); err != nil {
+		t.Errorf("the new key: %v", err)
+	}
+	if _, err := w.Keys.Check(t.Context(), old.Text); err == nil {
+		t.Error("the old key still works")
+	}
+	if _, _, err := w.Keys.Succeed(t.Context(), old.ID, keywright.Rotation{}); keywright.AsError(err).Code != keywright.CodeNotFound {
+		t.Errorf("an unknown key: %v", err)
+	}
+}

@@ -1,7 +1,6 @@
 package keywright
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,6 +26,7 @@ type Keys struct {
 	kinds  map[string]string // prefix by kind
 	byName map[string]string // kind by prefix
 	begin  []string          // how keys begin: each prefix with its underscore
+	imports bool             // HostConfig.ImportedKeys
 	hasher *token.Hasher
 	known  knownKeys
 	slow   chan struct{} // a slot for each slow hash under way
@@ -34,13 +34,13 @@ type Keys struct {
 	flush  chan struct{} // one slot: two that gather all of writes would wait for each other
 }
 
-func newKeys(h Host, kinds map[string]string, hasher *token.Hasher) (*Keys, error) {
+func newKeys(h Host, c HostConfig, hasher *token.Hasher) (*Keys, error) {
 	k := &Keys{
-		host: h, kinds: maps.Clone(kinds), byName: make(map[string]string, len(kinds)), hasher: hasher,
+		host: h, kinds: maps.Clone(c.Kinds), byName: make(map[string]string, len(c.Kinds)), imports: c.ImportedKeys, hasher: hasher,
 		known: knownKeys{byID: make(map[string]*known)}, slow: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		writes: make(chan struct{}, maxWrites), flush: make(chan struct{}, 1),
 	}
-	for kind, prefix := range kinds {
+	for kind, prefix := range c.Kinds {
 		if kind == "" {
 			return nil, errors.New("a kind without a name")
 		}
@@ -69,7 +69,8 @@ func (k *Keys) Pattern() string {
 // "Authorization: Bearer KEY" or, as Posit Connect's clients do,
 // "Authorization: Key KEY". A good key of another kind gets 403, a bad one
 // 401, more than one credential 400. A text that does not begin like any key
-// of this host is left to other Authenticators. Without kinds nothing is admitted.
+// of this host, and is that of no imported key, is left to other
+// Authenticators. Without kinds nothing is admitted.
 func (k *Keys) Of(kinds ...string) Authenticator { return keyAuthenticator{k, slices.Clone(kinds)} }
 
 type keyAuthenticator struct {
@@ -110,6 +111,9 @@ func (a keyAuthenticator) authenticate(r *http.Request) (Principal, error) {
 		return Principal{}, a.keys.invalid(err)
 	}
 	key, err := a.keys.parse(text)
+	if err == ErrNoCredential {
+		key, err = a.keys.findImported(r.Context(), text)
+	}
 	switch {
 	case err != nil:
 		return Principal{}, err
@@ -145,7 +149,7 @@ func sentElsewhere(r *http.Request) bool {
 // parse reads a key's text. A text that is not meant to be one of our keys is
 // ErrNoCredential, so that a host can use Bearer for something else as well.
 func (k *Keys) parse(text string) (token.Key, error) {
-	if !slices.ContainsFunc(k.begin, func(s string) bool { return strings.HasPrefix(text, s) }) {
+	if !k.beginsLikeOurs(text) {
 		return token.Key{}, ErrNoCredential
 	}
 	key, err := token.Parse(text)
@@ -156,6 +160,10 @@ func (k *Keys) parse(text string) (token.Key, error) {
 		return token.Key{}, ErrNoCredential
 	}
 	return key, nil
+}
+
+func (k *Keys) beginsLikeOurs(text string) bool {
+	return slices.ContainsFunc(k.begin, func(s string) bool { return strings.HasPrefix(text, s) })
 }
 
 // invalid is the one answer to every bad key: unknown, wrong, expired and
@@ -177,37 +185,8 @@ func bearerError(code Code) http.Header {
 }
 
 // ID returns the public id in the text of a key of this host, whether or not
-// there is such a key.
+// there is such a key. The text of an imported key holds none.
 func (k *Keys) ID(text string) (id string, ok bool) {
 	key, err := k.parse(text)
 	return key.ID, err == nil
-}
-
-// Check describes the key with the given text, if it would be accepted now.
-// Otherwise the error is an [*Error] of CodeInvalidToken, or of another code
-// where that could not be found out. It is no use of the key.
-func (k *Keys) Check(ctx context.Context, text string) (KeyInfo, error) {
-	key, err := k.parse(text)
-	if err != nil {
-		return KeyInfo{}, k.invalid(err)
-	}
-	c, err := k.verify(ctx, key)
-	if err != nil {
-		return KeyInfo{}, err
-	}
-	return c.info(), nil
-}
-
-// Find is like Check, and also describes a key that is not accepted because it,
-// or what it hangs on, is disabled: whoever has it may still give it back.
-func (k *Keys) Find(ctx context.Context, text string) (KeyInfo, error) {
-	key, err := k.parse(text)
-	if err != nil {
-		return KeyInfo{}, k.invalid(err)
-	}
-	c, err := k.verify(ctx, key)
-	if c == nil || err != nil && AsError(err).Code != CodeInvalidToken {
-		return KeyInfo{}, err
-	}
-	return c.info(), nil
 }

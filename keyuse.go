@@ -40,7 +40,7 @@ func (k *Keys) used(r *http.Request, c *known, key token.Key) error {
 		k.host.Hooks.Audit(ctx, e)
 	}
 	if due(&c.touched, now, touchEvery) {
-		k.touch(c, key, now)
+		k.touch(c, key, lastUse{At: now, From: requestAddr(r)})
 	}
 	return nil
 }
@@ -51,14 +51,16 @@ func due(last *atomic.Int64, now time.Time, every int64) bool {
 	return now.Unix()-then >= every && last.CompareAndSwap(then, now.Unix())
 }
 
+// lastUse is what KindKeyLast keeps.
 type lastUse struct {
-	At time.Time `json:"at"`
+	At   time.Time `json:"at"`
+	From string    `json:"from,omitempty"` // network address of the client
 }
 
 // touch writes the last use, and the hash anew where the configuration asks
 // for another, without holding up the request. Under a burst of many keys some
 // writes are left to the next use.
-func (k *Keys) touch(c *known, key token.Key, now time.Time) {
+func (k *Keys) touch(c *known, key token.Key, use lastUse) {
 	select {
 	case k.writes <- struct{}{}:
 	default:
@@ -70,21 +72,21 @@ func (k *Keys) touch(c *known, key token.Key, now time.Time) {
 		// The request may end first; its context must not end the write.
 		ctx, cancel := context.WithTimeout(context.Background(), touchTimeout)
 		defer cancel()
-		err := errors.Join(k.writeLastUse(ctx, c, now), k.rehash(ctx, c, key))
+		err := errors.Join(k.writeLastUse(ctx, c, use), k.rehash(ctx, c, key))
 		if err != nil {
 			k.host.Hooks.Logger.LogAttrs(ctx, slog.LevelWarn, "keywright: use of a key not written", slog.String("key", c.id), slog.Any("error", err))
 		}
 	}()
 }
 
-func (k *Keys) writeLastUse(ctx context.Context, c *known, now time.Time) error {
-	data, err := json.Marshal(lastUse{At: now})
+func (k *Keys) writeLastUse(ctx context.Context, c *known, use lastUse) error {
+	data, err := json.Marshal(use)
 	if err != nil {
 		return err
 	}
 	expires := c.Expires
 	if expires.IsZero() {
-		expires = now.Add(keepLastUse)
+		expires = use.At.Add(keepLastUse)
 	}
 	return k.host.Store.Commit(ctx, store.Put(store.Record{Kind: KindKeyLast, ID: c.id, Expires: expires, Data: data}))
 }

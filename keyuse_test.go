@@ -110,6 +110,40 @@ func TestLastUseIsWrittenOnceAMinute(t *testing.T) {
 	}
 }
 
+// It tells from where, in a record that outlives versions of this library.
+func TestLastUseTellsFromWhere(t *testing.T) {
+	w := newWorld(t)
+	m := w.issue(t, adminSpec())
+	for _, tt := range []struct{ proxied, want, stored string }{
+		{"", "192.0.2.1", `{"at":"2026-03-01T12:01:00Z","from":"192.0.2.1"}`},
+		{"2001:db8::7", "2001:db8::7", `{"at":"2026-03-01T12:02:00Z","from":"2001:db8::7"}`},
+	} {
+		w.clock.Advance(time.Minute)
+		r := bearer(m.Text)
+		if tt.proxied != "" {
+			r = r.WithContext(keywright.WithRemoteAddr(r.Context(), tt.proxied))
+		}
+		if _, err := w.Keys.Of("admin").Authenticate(r); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(t)
+		if info, err := w.Keys.Lookup(t.Context(), m.ID); err != nil || info.LastUsedFrom != tt.want || !info.LastUsed.Equal(w.clock.Now()) {
+			t.Errorf("last used %v from %q, %v; want %v from %q", info.LastUsed, info.LastUsedFrom, err, w.clock.Now(), tt.want)
+		}
+		records, err := w.db.Get(t.Context(), store.Key{Kind: keywright.KindKeyLast, ID: m.ID})
+		if err != nil || string(records[0].Data) != tt.stored {
+			t.Errorf("stored %s, %v; want %s", records[0].Data, err, tt.stored)
+		}
+	}
+	// As it was written before.
+	if err := w.change(t, store.Key{Kind: keywright.KindKeyLast, ID: m.ID}, `{"at":"2026-03-01T11:00:00Z"}`); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := w.Keys.Lookup(t.Context(), m.ID); err != nil || info.LastUsedFrom != "" || !info.LastUsed.Equal(epoch.Add(-time.Hour)) {
+		t.Errorf("last used %v from %q, %v; want %v from nowhere", info.LastUsed, info.LastUsedFrom, err, epoch.Add(-time.Hour))
+	}
+}
+
 // A change of the record does not make the last use due again.
 func TestLastUseAfterAChange(t *testing.T) {
 	w := newWorld(t)

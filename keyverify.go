@@ -20,6 +20,70 @@ var (
 	errNoParent    = errors.New("a parent of the key is disabled or gone")
 )
 
+// Check describes the key with the given text, if it would be accepted now.
+// Otherwise the error is an [*Error] of CodeInvalidToken, or of another code
+// where that could not be found out. It is no use of the key.
+func (k *Keys) Check(ctx context.Context, text string) (KeyInfo, error) {
+	c, err := k.recognise(ctx, text)
+	if err != nil {
+		return KeyInfo{}, err
+	}
+	return c.info(), nil
+}
+
+// Find is like Check, and also describes a key that is not accepted because it,
+// or what it hangs on, is disabled: whoever has it may still give it back.
+func (k *Keys) Find(ctx context.Context, text string) (KeyInfo, error) {
+	c, err := k.recognise(ctx, text)
+	if c == nil || err != nil && AsError(err).Code != CodeInvalidToken {
+		return KeyInfo{}, err
+	}
+	return c.info(), nil
+}
+
+// recognise finds the credential that text proves, as verify does.
+func (k *Keys) recognise(ctx context.Context, text string) (*known, error) {
+	key, err := k.parse(text)
+	if err == ErrNoCredential {
+		key, err = k.findImported(ctx, text)
+	}
+	switch {
+	case err == ErrNoCredential:
+		return nil, k.invalid(err)
+	case err != nil:
+		return nil, err
+	}
+	return k.verify(ctx, key)
+}
+
+// Proves reports whether text is the key that r makes, where r is the Record
+// of a [MintedKey]'s Op, committed or not. It asks no store, and does not
+// consider whether the key has expired, is disabled or hangs on a parent. A
+// malformed text proves nothing, and neither does that of an imported key. An r
+// that is no key is an [*Error] of CodeInternal; CodeUnavailable means that ctx
+// ended while a slow hash waited for its turn.
+func (k *Keys) Proves(ctx context.Context, r store.Record, text string) (bool, error) {
+	key, err := k.parse(text)
+	if err != nil || r.ID != key.ID {
+		return false, nil
+	}
+	if r.Kind != KindKey {
+		return false, Wrap(CodeInternal, fmt.Errorf("keywright: a record of kind %q is no key", r.Kind))
+	}
+	c, err := decodeCredential(r)
+	if err != nil {
+		return false, Wrap(CodeInternal, err)
+	}
+	if !k.fits(c, key) {
+		return false, nil
+	}
+	match, err := k.matches(ctx, c, text)
+	if err != nil {
+		return false, Wrap(CodeUnavailable, err)
+	}
+	return match, nil
+}
+
 // verify finds the credential that key proves. It may come with an error: that
 // it is suspended or at its end.
 func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
@@ -45,7 +109,7 @@ func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
 		switch match, err := k.matches(ctx, c, key.Text); {
 		case err != nil:
 			return nil, Wrap(CodeUnavailable, err)
-		case !match || c.Kind != k.byName[key.Prefix]:
+		case !match || !k.fits(c, key):
 			return nil, k.invalid(fmt.Errorf("%w: %s", errWrongSecret, key.ID))
 		}
 		if fresh {
@@ -59,6 +123,15 @@ func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {
 		return c, k.checkParents(c, records[1:])
 	}
 	return nil, Wrap(CodeUnavailable, fmt.Errorf("key %s changed during each of %d reads", key.ID, maxTries))
+}
+
+// fits reports whether key looks like the keys of c's kind do. An imported one
+// has no prefix that would tell.
+func (k *Keys) fits(c *known, key token.Key) bool {
+	if c.Imported != "" {
+		return key.Prefix == "" && k.Has(c.Kind)
+	}
+	return c.Kind == k.byName[key.Prefix]
 }
 
 // read gets the key's record and, when c says what they are, its parents and

@@ -1,0 +1,315 @@
+package provisioning
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/endpoint"
+	"github.com/keywright/keywright/store"
+)
+
+// KindKey is the store kind of provisioning keys. The record is the parent of
+// the API key, which rotation replaces, and of enrolments that are pending.
+const KindKey = "provisioning.key"
+
+// maxPending is how many slots for pending enrolments one Get can look at.
+const maxPending = 200
+
+type keyRecord struct {
+	KeySettings
+	Instance  string    `json:"instance"` // see keywright.Parent
+	Disabled  bool      `json:"disabled,omitempty"`
+	Current   string    `json:"current"` // public id of the API key
+	CreatedBy string    `json:"created_by"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// A storedKey is a provisioning key with what a change needs.
+type storedKey struct {
+	keyRecord
+	version int64
+}
+
+func keyOf(id string) store.Key { return store.Key{Kind: KindKey, ID: store.ID(id)} }
+
+func (k storedKey) record() (store.Record, error) {
+	data, err := json.Marshal(k.keyRecord)
+	return store.Record{Kind: KindKey, ID: store.ID(k.ID), Version: k.version, Expires: k.Expires, Data: data}, err
+}
+
+func (k storedKey) parent() keywright.Parent {
+	return keywright.Parent{Key: keyOf(k.ID), Instance: k.Instance}
+}
+
+func (k storedKey) counter() string { return store.ID("provisioning.uses", k.ID, k.Instance) }
+
+func readKey(r store.Record) (storedKey, error) {
+	k := storedKey{version: r.Version}
+	err := json.Unmarshal(r.Data, &k.keyRecord)
+	return k, err
+}
+
+// check completes s.
+func (s *KeySettings) check(now time.Time) error {
+	if err := checkKeyID(s.ID); err != nil {
+		return err
+	}
+	if err := checkText("description", s.Description, maxDescription); err != nil {
+		return err
+	}
+	if err := checkPattern("runner_pattern", s.Pattern); err != nil {
+		return err
+	}
+	s.Expires = s.Expires.UTC()
+	switch {
+	case !s.Expires.IsZero() && (!s.Expires.After(now) || s.Expires.After(now.Add(maxLife))):
+		return invalid("expires_at: want a time within the next 100 years")
+	case s.MaxUses < 0 || s.MaxUses > math.MaxInt32:
+		return invalid("max_uses: want 1 to %d, or 0 for no limit", math.MaxInt32)
+	case s.MaxPending < 0 || s.MaxPending > maxPending:
+		return invalid("max_pending: want 1 to %d, or 0 for no limit", maxPending)
+	case s.PerHour < 0 || s.PerHour > math.MaxInt32:
+		return invalid("per_hour: want 1 to %d, or 0 for the server's", math.MaxInt32)
+	case len(s.Networks) > maxName:
+		return invalid("networks: more than %d", maxName)
+	}
+	for i, n := range s.Networks {
+		s.Networks[i] = n.Masked()
+	}
+	if err := checkWords("scopes", s.Scopes); err != nil {
+		return err
+	}
+	return checkWords("tags", s.Tags)
+}
+
+func keyNotFound() error { return keywright.Errorf(keywright.CodeNotFound, "Key not found") }
+
+// CreateKey makes a provisioning key on behalf of actor. One whose ID is taken
+// is CodeConflict, and changes nothing.
+func (h *Handler) CreateKey(ctx context.Context, actor keywright.Principal, s KeySettings) (NewKey, error) {
+	k, err := h.draftKey(actor, s)
+	if err != nil {
+		return NewKey{}, err
+	}
+	m, err := h.host.Keys.Mint(k.spec(h.base))
+	if err != nil {
+		return NewKey{}, err
+	}
+	k.Current = m.ID
+	return NewKey{h.describe(k, keywright.KeyInfo{ID: m.ID}), m.Text}, h.insertKey(ctx, actor, k, m.Op)
+}
+
+// ImportKey makes a provisioning key of one that another server has issued, so
+// that those who hold text need not change it. It works only while the host's
+// ImportedKeys is on.
+func (h *Handler) ImportKey(ctx context.Context, actor keywright.Principal, s KeySettings, text string) (Key, error) {
+	k, err := h.draftKey(actor, s)
+	if err != nil {
+		return Key{}, err
+	}
+	id, ops, err := h.host.Keys.MintImported(k.spec(h.base), text)
+	if err != nil {
+		return Key{}, err
+	}
+	k.Current = id
+	return h.describe(k, keywright.KeyInfo{ID: id}), h.insertKey(ctx, actor, k, ops...)
+}
+
+func (h *Handler) draftKey(actor keywright.Principal, s KeySettings) (storedKey, error) {
+	now := h.host.Hooks.Now()
+	if err := s.check(now); err != nil {
+		return storedKey{}, err
+	}
+	return storedKey{keyRecord: keyRecord{
+		KeySettings: s, Instance: rand.Text(), CreatedBy: actor.Subject, CreatedAt: now.UTC().Truncate(time.Second),
+	}}, nil
+}
+
+func (k storedKey) spec(issuer string) keywright.KeySpec {
+	return keywright.KeySpec{
+		Kind: KeyKind, Method: keywright.MethodProvisioning, Issuer: issuer, Subject: k.ID,
+		Description: "provisioning key " + k.ID, Expires: k.Expires, Parents: []keywright.Parent{k.parent()},
+	}
+}
+
+func (h *Handler) insertKey(ctx context.Context, actor keywright.Principal, k storedKey, ops ...store.Op) error {
+	record, err := k.record()
+	if err != nil {
+		return err
+	}
+	switch err := h.host.Commit(ctx, keyEvent("provisioning.key_created", actor, k), append(ops, store.Insert(record))...); {
+	case errors.Is(err, store.ErrExists):
+		return keywright.Errorf(keywright.CodeConflict, "Failed to create provisioning key (key_id may already exist)")
+	case err != nil:
+		return keywright.Wrap(keywright.CodeUnavailable, err)
+	}
+	return nil
+}
+
+func keyEvent(name string, actor keywright.Principal, k storedKey) keywright.Event {
+	return keywright.Event{Name: name, Actor: actor.Credential, Target: k.ID, Attrs: map[string]string{"by": actor.Subject, "key": k.Current}}
+}
+
+// loadKey returns a key, or an error of CodeNotFound.
+func (h *Handler) loadKey(ctx context.Context, id string) (storedKey, error) {
+	if checkKeyID(id) != nil {
+		return storedKey{}, keyNotFound()
+	}
+	records, err := h.host.Store.Get(ctx, keyOf(id))
+	switch {
+	case err != nil:
+		return storedKey{}, keywright.Wrap(keywright.CodeUnavailable, err)
+	case !records[0].Exists():
+		return storedKey{}, keyNotFound()
+	}
+	return readKey(records[0])
+}
+
+// Keys returns all provisioning keys, the newest first.
+func (h *Handler) Keys(ctx context.Context) ([]Key, error) {
+	var stored []storedKey
+	for r, err := range h.host.Store.List(ctx, store.Query{Kind: KindKey}) {
+		if err != nil {
+			return nil, keywright.Wrap(keywright.CodeUnavailable, err)
+		}
+		k, err := readKey(r)
+		if err != nil {
+			return nil, err
+		}
+		stored = append(stored, k)
+	}
+	slices.SortStableFunc(stored, func(a, b storedKey) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	ids := make([]string, len(stored))
+	for i, k := range stored {
+		ids[i] = k.Current
+	}
+	infos, err := h.host.Keys.LookupAll(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]Key, len(stored))
+	for i, k := range stored {
+		if keys[i], err = h.describeUsed(ctx, k, infos[i]); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// Key returns the one with the given id, or an error of CodeNotFound.
+func (h *Handler) Key(ctx context.Context, id string) (Key, error) {
+	k, err := h.loadKey(ctx, id)
+	if err != nil {
+		return Key{}, err
+	}
+	infos, err := h.host.Keys.LookupAll(ctx, k.Current)
+	if err != nil {
+		return Key{}, err
+	}
+	return h.describeUsed(ctx, k, infos[0])
+}
+
+// describeUsed also counts the uses of a key that has a maximum of them.
+func (h *Handler) describeUsed(ctx context.Context, k storedKey, info keywright.KeyInfo) (Key, error) {
+	d := h.describe(k, info)
+	if k.MaxUses == 0 {
+		return d, nil
+	}
+	var err error
+	if d.Uses, err = h.host.Store.Add(ctx, k.counter(), 0, time.Time{}); err != nil {
+		return Key{}, keywright.Wrap(keywright.CodeUnavailable, err)
+	}
+	return d, nil
+}
+
+func (h *Handler) describe(k storedKey, info keywright.KeyInfo) Key {
+	return Key{
+		KeySettings: k.KeySettings, CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt, Enabled: !k.Disabled,
+		Prefix: h.host.Keys.Prefix(KeyKind) + k.Current, LastUsedAt: optional(info.LastUsed), LastUsedIP: info.LastUsedFrom,
+	}
+}
+
+// DisableKey refuses the key and the enrolments that it has pending from the
+// next request on, in every process. It can be enabled again.
+func (h *Handler) DisableKey(ctx context.Context, actor keywright.Principal, id string) error {
+	return h.setKeyDisabled(ctx, actor, id, true)
+}
+
+// EnableKey undoes DisableKey.
+func (h *Handler) EnableKey(ctx context.Context, actor keywright.Principal, id string) error {
+	return h.setKeyDisabled(ctx, actor, id, false)
+}
+
+func (h *Handler) setKeyDisabled(ctx context.Context, actor keywright.Principal, id string, disabled bool) error {
+	name := "provisioning.key_enabled"
+	if disabled {
+		name = "provisioning.key_disabled"
+	}
+	return endpoint.Retry(func() error {
+		k, err := h.loadKey(ctx, id)
+		if err != nil || k.Disabled == disabled {
+			return err
+		}
+		k.Disabled = disabled
+		record, err := k.record()
+		if err != nil {
+			return err
+		}
+		return h.host.Commit(ctx, keyEvent(name, actor, k), store.Replace(record))
+	})
+}
+
+// DeleteKey ends a key for good, and the enrolments that it has pending.
+// Runners that are enrolled live on.
+func (h *Handler) DeleteKey(ctx context.Context, actor keywright.Principal, id string) error {
+	return endpoint.Retry(func() error {
+		k, err := h.loadKey(ctx, id)
+		if err != nil {
+			return err
+		}
+		records, err := h.host.Store.Get(ctx, store.Key{Kind: keywright.KindKey, ID: k.Current})
+		if err != nil {
+			return err
+		}
+		// The parent's end is enough; the key is deleted so that nothing is left.
+		ops := []store.Op{store.Delete(store.Record{Kind: KindKey, ID: store.ID(id), Version: k.version})}
+		if records[0].Exists() {
+			ops = append(ops, store.Delete(records[0]))
+		}
+		return h.host.Commit(ctx, keyEvent("provisioning.key_deleted", actor, k), ops...)
+	})
+}
+
+// RotateKey makes a new key for the provisioning key with the given id; the old
+// one works for the overlap. When a key that was rotated before has not ended
+// yet, it goes on to its own end.
+func (h *Handler) RotateKey(ctx context.Context, actor keywright.Principal, id string, overlap time.Duration) (NewKey, error) {
+	if overlap < 0 || overlap > maxLife {
+		return NewKey{}, invalid("overlap_hours: want 0 to 876000")
+	}
+	var made NewKey
+	err := endpoint.Retry(func() error {
+		k, err := h.loadKey(ctx, id)
+		if err != nil {
+			return err
+		}
+		m, ops, err := h.host.Keys.Succeed(ctx, k.Current, keywright.Rotation{Overlap: overlap})
+		if err != nil {
+			return err
+		}
+		k.Current = m.ID
+		record, err := k.record()
+		if err != nil {
+			return err
+		}
+		made = NewKey{h.describe(k, keywright.KeyInfo{ID: m.ID}), m.Text}
+		return h.host.Commit(ctx, keyEvent("provisioning.key_rotated", actor, k), append(ops, store.Replace(record))...)
+	})
+	return made, err
+}
