@@ -29,7 +29,7 @@ type room struct {
 // What any mechanism may use, and what anybody outside may.
 var (
 	workshops = []string{
-		"internal/agent", "internal/authorization", "internal/egress", "internal/endpoint", "internal/httpsig",
+		"internal/agent", "internal/apicall", "internal/authorization", "internal/egress", "internal/endpoint", "internal/httpsig",
 		"internal/jose", "internal/limit", "internal/oidc", "internal/strictjson", "internal/token",
 	}
 	public    = []string{"", "agentauth", "bootstrap", "exchange", "keystore", "provisioning", "store", "store/storetest", "store/sqlstore"}
@@ -48,6 +48,7 @@ var rooms = map[string]room{
 	"store":                  {},
 	"store/storetest":        {rooms: []string{"store"}},
 	"internal/agent":         {rooms: []string{"", "store", "internal/jose"}},
+	"internal/apicall":       {rooms: []string{"internal/strictjson"}},
 	"internal/authorization": {},
 	"internal/egress":        {rooms: []string{"internal/jose", "internal/strictjson"}},
 	"internal/endpoint":      {rooms: []string{"", "store", "internal/strictjson"}},

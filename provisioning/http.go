@@ -43,7 +43,10 @@ func (h *Handler) runnerRoutes() []keywright.Route {
 	return []keywright.Route{
 		{Pattern: ProvisionPath, Handler: endpoint.New(h.spec("provision", http.MethodPost, bearer{h, KeyKind, textBadKey}, http.StatusCreated), endpoint.AnyJSON[ProvisionRequest], h.Provision)},
 		{Pattern: EnrollPath, Handler: endpoint.New(h.spec("enroll", http.MethodPost, nil, http.StatusCreated), endpoint.LooseJSON[EnrollRequest], h.serveEnroll)},
-		{Pattern: RotatePath, Handler: endpoint.New(h.spec("rotate", http.MethodPost, h.Authenticator(), 0), endpoint.Nothing, h.serveRotate)},
+		{Pattern: RotatePath, Handler: methods(map[string]http.Handler{
+			http.MethodGet:  endpoint.New(h.spec("rotate", http.MethodGet, h.Authenticator(), 0), endpoint.Nothing, h.serveOwnKey),
+			http.MethodPost: endpoint.New(h.spec("rotate", http.MethodPost, h.Authenticator(), 0), endpoint.Nothing, h.serveRotate),
+		})},
 		{Pattern: RefreshPath, Handler: endpoint.New(h.spec("refresh", http.MethodPost, nil, 0), endpoint.LooseJSON[refreshRequest], h.serveRefresh)},
 	}
 }
@@ -71,6 +74,12 @@ func (h *Handler) ifUnauthorized(ctx context.Context, err error) error {
 func (h *Handler) serveRotate(ctx context.Context, caller keywright.Principal, _ endpoint.Empty) (rotateResponse, error) {
 	r, err := h.RotateRunner(ctx, caller)
 	return r.response(), err
+}
+
+// serveOwnKey tells a runner about the key that it has come with.
+func (h *Handler) serveOwnKey(ctx context.Context, caller keywright.Principal, _ endpoint.Empty) (keyResponse, error) {
+	info, err := h.host.Keys.Lookup(ctx, caller.Credential)
+	return keyResponse{ID: caller.Subject, Issued: info.Created.UTC().Truncate(time.Second), ExpiresAt: optional(info.Expires)}, err
 }
 
 func (h *Handler) serveRefresh(ctx context.Context, _ keywright.Principal, req refreshRequest) (rotateResponse, error) {

@@ -26,7 +26,7 @@ func ChallengeCtl(_ context.Context, p Provisioned, r ProvisionRequest) (string,
 		"spectrum_paint_before_challenge", boolean(true),
 	)
 	if p.Challenge != "" {
-		runner.Content = append(runner.Content, text("enrollment_challenge"), text(p.Challenge))
+		add(runner, "enrollment_challenge", text(p.Challenge))
 	}
 	document := mapping("runner", runner, "radios", mapping("models", models(), "devices", devices(r.Devices)))
 	body, err := yaml.Marshal(document)
@@ -43,14 +43,14 @@ func models() *yaml.Node {
 	var list []*yaml.Node
 	for _, m := range []struct {
 		model   string
-		rf, if_ int // no if_gain: 0
+		rf, ifg int // no if_gain: 0
 		bias    bool
 	}{{"hackrf", 14, 32, true}, {"bladerf", 43, 0, true}, {"usrp", 20, 0, false}} {
 		n := mapping("model", text(m.model), "rf_gain", number(m.rf))
-		if m.if_ != 0 {
-			n.Content = append(n.Content, text("if_gain"), number(m.if_))
+		if m.ifg != 0 {
+			add(n, "if_gain", number(m.ifg))
 		}
-		n.Content = append(n.Content, mapping("bias_t", boolean(m.bias), "rf_samplerate", number(2000000), "ppm", number(0)).Content...)
+		add(n, "bias_t", boolean(m.bias), "rf_samplerate", number(2000000), "ppm", number(0))
 		list = append(list, n)
 	}
 	return sequence(list...)
@@ -70,17 +70,17 @@ func devices(given []Device) *yaml.Node {
 		}
 		n := mapping("name", name, "model", text(d.Model))
 		if d.RFGain != nil {
-			n.Content = append(n.Content, text("rf_gain"), decimal(*d.RFGain))
+			add(n, "rf_gain", decimal(*d.RFGain))
 		}
 		if d.IFGain != nil && d.Model == "hackrf" {
-			n.Content = append(n.Content, text("if_gain"), decimal(*d.IFGain))
+			add(n, "if_gain", decimal(*d.IFGain))
 		}
 		if len(d.Limits) > 0 {
 			var limits []*yaml.Node
 			for _, l := range d.Limits {
 				limits = append(limits, text(l))
 			}
-			n.Content = append(n.Content, text("frequency_limits"), sequence(limits...))
+			add(n, "frequency_limits", sequence(limits...))
 		}
 		list = append(list, n)
 	}
@@ -90,11 +90,15 @@ func devices(given []Device) *yaml.Node {
 // mapping makes a mapping of names, each followed by its *yaml.Node.
 func mapping(pairs ...any) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
+	add(n, pairs...)
+	return n
+}
+
+func add(n *yaml.Node, pairs ...any) {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		name := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: pairs[i].(string)}
 		n.Content = append(n.Content, name, pairs[i+1].(*yaml.Node))
 	}
-	return n
 }
 
 func sequence(items ...*yaml.Node) *yaml.Node {

@@ -236,6 +236,12 @@ type rotateResponse struct {
 	Sequence  int64      `json:"sequence,omitempty"`            // of a refresh: what the next one names
 }
 
+type keyResponse struct {
+	ID        string     `json:"runner_id"`
+	Issued    time.Time  `json:"issued_at"`
+	ExpiresAt *time.Time `json:"expires_at"` // null: never
+}
+
 type refreshRequest struct {
 	ID    string `json:"runner_id"`
 	Proof string `json:"proof"`
