@@ -51,6 +51,7 @@ type Keeper struct {
 	flight  chan struct{} // guarded by mu: closed when the rotation under way ends; nil: there is none
 	problem error         // guarded by mu: of the last rotation
 	tries   int           // guarded by mu: in vain, since the last success
+	tried   time.Time     // guarded by mu: the end of the last rotation
 }
 
 // NewKeeper asks the server about the key, and goes on with Next if it works.
@@ -67,7 +68,7 @@ func NewKeeper(ctx context.Context, c KeeperConfig) (*Keeper, error) {
 		if err == nil {
 			return k, k.settle(ctx, c.State.Next, status)
 		}
-		if e, ok := errors.AsType[*StatusError](err); !ok || e.Status != http.StatusUnauthorized {
+		if !refused(err) {
 			return nil, err
 		}
 	}
@@ -77,6 +78,12 @@ func NewKeeper(ctx context.Context, c KeeperConfig) (*Keeper, error) {
 	}
 	k.schedule(status)
 	return k, nil
+}
+
+// refused reports whether the server does not accept a key, whatever else it says.
+func refused(err error) bool {
+	e, ok := errors.AsType[*StatusError](err)
+	return ok && e.Status == http.StatusUnauthorized
 }
 
 // settle makes key the one in use, once it has been saved as that.
@@ -111,12 +118,12 @@ func (k *Keeper) schedule(s KeyStatus) {
 func (k *Keeper) Key(ctx context.Context) (string, error) {
 	k.mu.Lock()
 	now := k.now()
-	if k.flight == nil && !k.due.IsZero() && !now.Before(k.due) {
+	ended := !k.ends.IsZero() && !now.Before(k.ends)
+	if k.flight == nil && (!k.due.IsZero() && !now.Before(k.due) || ended && now.Sub(k.tried) >= firstPause) {
 		k.flight = make(chan struct{})
 		go k.rotate(k.state)
 	}
 	key, flight, problem := k.state.Key, k.flight, k.problem
-	ended := !k.ends.IsZero() && !now.Before(k.ends)
 	k.mu.Unlock()
 	switch {
 	case !ended:
@@ -148,10 +155,10 @@ func (k *Keeper) rotate(old KeyState) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.problem = err
+	k.problem, k.tried = err, k.now()
 	if err != nil {
 		k.tries++
-		k.due = k.now().Add(min(time.Hour, 10*time.Second<<min(k.tries, 9)))
+		k.due = k.tried.Add(min(time.Hour, firstPause<<min(k.tries, 9)))
 	} else {
 		k.tries = 0
 	}
@@ -159,16 +166,33 @@ func (k *Keeper) rotate(old KeyState) {
 	k.flight = nil
 }
 
+// firstPause is how long a rotation in vain puts the next one off, at least.
+const firstPause = 10 * time.Second
+
 // replace saves the new key beside the old one before it uses it: once it was
 // used, the server replaces it no more, and without it the runner were lost.
 func (k *Keeper) replace(ctx context.Context, old KeyState) error {
+	if old.Next != "" {
+		// It may have been used, and the answer to that lost.
+		status, err := k.config.Client.Check(ctx, old.Next)
+		if err == nil {
+			return k.settle(ctx, old.Next, status)
+		}
+		if !refused(err) {
+			return err
+		}
+	}
 	made, err := k.config.Client.Rotate(ctx, old.Key)
 	if err != nil {
 		return err
 	}
-	if err := k.config.Save(ctx, KeyState{Key: old.Key, Next: made.APIKey}); err != nil {
+	both := KeyState{Key: old.Key, Next: made.APIKey}
+	if err := k.config.Save(ctx, both); err != nil {
 		return fmt.Errorf("provisioning: save the key: %w", err)
 	}
+	k.mu.Lock()
+	k.state = both
+	k.mu.Unlock()
 	status, err := k.config.Client.Check(ctx, made.APIKey)
 	if err != nil {
 		return err
