@@ -148,6 +148,7 @@ func TestIndexAloneAdmitsNobody(t *testing.T) {
 		{"no id", pointTo("x"), keywright.CodeInternal},
 		{"nothing", `{}`, keywright.CodeInternal},
 		{"not JSON", `{"id":`, keywright.CodeInternal},
+		{"an id and a number", `{"id":"` + normal.ID + `","id":1}`, keywright.CodeInternal},
 	} {
 		if err := w.change(t, index, tt.data); err != nil {
 			t.Fatal(err)

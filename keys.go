@@ -22,16 +22,16 @@ import (
 // it, and about its parent, on every request, so that what one process
 // disables another refuses at once.
 type Keys struct {
-	host   Host              // without Keys
-	kinds  map[string]string // prefix by kind
-	byName map[string]string // kind by prefix
-	begin  []string          // how keys begin: each prefix with its underscore
-	imports bool             // HostConfig.ImportedKeys
-	hasher *token.Hasher
-	known  knownKeys
-	slow   chan struct{} // a slot for each slow hash under way
-	writes chan struct{} // a slot for each last-use write under way
-	flush  chan struct{} // one slot: two that gather all of writes would wait for each other
+	host    Host              // without Keys
+	kinds   map[string]string // prefix by kind
+	byName  map[string]string // kind by prefix
+	begin   []string          // how keys begin: each prefix with its underscore
+	imports bool              // HostConfig.ImportedKeys
+	hasher  *token.Hasher
+	known   knownKeys
+	slow    chan struct{} // a slot for each slow hash under way
+	writes  chan struct{} // a slot for each last-use write under way
+	flush   chan struct{} // one slot: two that gather all of writes would wait for each other
 }
 
 func newKeys(h Host, c HostConfig, hasher *token.Hasher) (*Keys, error) {
