@@ -8,8 +8,9 @@
 //     exactly one admin key
 //   - package exchange: a CI job's OIDC identity token becomes a key that
 //     lives for minutes
-//   - package provisioning (planned): provisioning keys enrol runners, and
-//     applications get scoped, expiring tokens
+//   - package provisioning: provisioning keys enrol runners
+//   - package provisioning/apptoken: applications get scoped, expiring tokens,
+//     the first of them from a super user's password or service account
 //   - package agentauth (planned): agents sign their requests
 //
 // All of them keep their records in a [store.Store] and end in one
