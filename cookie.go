@@ -22,6 +22,9 @@ type CookieGuard struct {
 	// requests across origins, though not from that of the token; nil: none.
 	// Behind a proxy that changes Host, add the origin that browsers see.
 	Origins *http.CrossOriginProtection
+
+	// Hooks are told of what the guard itself refuses: those of the Host.
+	Hooks Hooks
 }
 
 // Guard returns an Authenticator that accepts what a, the host's own for
@@ -44,6 +47,7 @@ func (g CookieGuard) Guard(a Authenticator) Authenticator {
 	if g.Origins == nil {
 		g.Origins = new(http.CrossOriginProtection)
 	}
+	g.Hooks = g.Hooks.WithDefaults()
 	return guarded{g, a}
 }
 
@@ -59,6 +63,7 @@ func (g guarded) Authenticate(r *http.Request) (Principal, error) {
 		return p, err
 	}
 	if err := g.guard.check(r); err != nil {
+		g.guard.Hooks.refused(r.Context(), "session.refused", err, requestAddr(r))
 		return Principal{}, err
 	}
 	return p, nil

@@ -177,3 +177,14 @@ func TestCookieGuardInRequire(t *testing.T) {
 		}
 	}
 }
+
+func TestCookieGuardTellsOfRefusals(t *testing.T) {
+	w := newWorld(t)
+	guard := keywright.CookieGuard{Hooks: w.Hooks}.Guard(&authenticator{subject: "admin"})
+	if _, err := guard.Authenticate(page("POST", http.Header{})); err == nil {
+		t.Fatal("admitted")
+	}
+	if e := w.events("session.refused"); len(e) != 1 || e[0].Remote != "192.0.2.1" || e[0].Detail != "insufficient_scope: "+csrfMissing {
+		t.Errorf("heard %v", e)
+	}
+}
