@@ -62,7 +62,7 @@ var rooms = map[string]room{
 
 	// Modules of their own. A store chooses no driver for its host.
 	"store/sqlstore":        {rooms: []string{"store"}},
-	"provisioning/ldapuser": {rooms: []string{""}, libs: []string{"github.com/go-ldap/ldap/v3"}},
+	"provisioning/ldapuser": {rooms: []string{""}, libs: []string{"github.com/go-ldap/ldap/v3", "github.com/go-asn1-ber/asn1-ber"}},
 	"examples":              {rooms: public, libs: []string{"*"}},
 }
 
