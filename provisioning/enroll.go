@@ -173,7 +173,10 @@ func (h *Handler) admit(ctx context.Context, t *ticket, req EnrollRequest, proof
 	}
 	ops = append(ops, more...)
 	if pending := records[1]; pending.Exists() && pendingTicket(pending) == t.Token.ID {
-		ops = append(ops, store.Delete(pending))
+		// It stands a little longer: a request that has looked for the runner
+		// already and wants to provision it finds that it is too late.
+		pending.Expires = h.host.Hooks.Now().Add(keepPending)
+		ops = append(ops, store.Replace(pending))
 	}
 	more, err = h.spend(ctx, t, r)
 	if err != nil {
@@ -217,14 +220,14 @@ func (h *Handler) enrolled(ctx context.Context, t *ticket, req EnrollRequest, ol
 		if err != nil {
 			return r, nil, err
 		}
-		if was.Instance != t.Instance {
+		if was.Instance != t.Was {
 			return r, nil, badToken("runner %s is another of its name", t.RunnerID)
 		}
 		if ops, err = h.endCredentials(ctx, was); err != nil {
 			return r, nil, err
 		}
 		r = was
-		r.Key, r.Thumbprint, r.Sequence = "", "", 0
+		r.Instance, r.Key, r.Thumbprint, r.Sequence = t.Instance, "", "", 0
 	}
 	r.Name, r.Hostname, r.MAC, r.MachineID, r.Devices = t.Name, req.Hostname, req.MAC, req.MachineID, compact(req.Devices)
 	r.Scopes, r.Tags, r.Maker, r.Updated = t.Scopes, t.Tags, t.Maker, now
@@ -322,13 +325,14 @@ func (h *Handler) DeleteToken(ctx context.Context, actor keywright.Principal, to
 		return errTokenNotFound
 	}
 	return endpoint.Retry(func() error {
-		t, ops, err := h.dropTicket(ctx, id)
+		t, err := h.held(ctx, id)
 		switch {
 		case err != nil:
 			return err
-		case t == nil:
+		case t.ticket == nil:
 			return errTokenNotFound
 		}
+		ops := t.deletes()
 		pending, err := h.host.Store.Get(ctx, pendingKey(t.RunnerID))
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -31,6 +32,10 @@ const TokenKind = "enrollment"
 // present it again.
 const keepSpent = 400 * 24 * time.Hour
 
+// keepPending is how long an id that was enrolled is still marked as pending:
+// longer than a request takes.
+const keepPending = time.Minute
+
 // A sealedKey is an API key that does not exist until its record is inserted.
 type sealedKey struct {
 	ID      string          `json:"id"`
@@ -53,7 +58,8 @@ type ticket struct {
 	Challenge string     `json:"challenge,omitempty"` // in place of a key
 	RunnerID  string     `json:"runner_id"`
 	Name      string     `json:"runner_name"`
-	Instance  string     `json:"instance"`           // of the runner
+	Instance  string     `json:"instance"`           // of the runner, from then on
+	Was       string     `json:"was,omitempty"`      // its instance before, if it has a new key made
 	Again     bool       `json:"again,omitempty"`    // the runner exists, and gets a new key
 	Maker     string     `json:"maker"`              // for people
 	MadeBy    string     `json:"made_by,omitempty"`  // the provisioning key; empty: an administrator
@@ -107,6 +113,7 @@ type offer struct {
 	key          *storedKey    // nil: an administrator offers
 	runner       *storedRunner // that gets a new key; nil: there is none yet
 	actor        keywright.Principal
+	render       func(Provisioned) (string, error) // nil: no configuration file
 }
 
 var errSlotTaken = errors.New("another request took the slot")
@@ -121,11 +128,25 @@ func (h *Handler) offer(ctx context.Context, o offer) (Provisioned, error) {
 		}
 		err = endpoint.Retry(func() error {
 			var err error
-			p, err = h.tryOffer(ctx, o)
-			return err
+			if p, err = h.tryOffer(ctx, o); o.key == nil || !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+			return cmp.Or(h.renew(ctx, o.key), err)
 		})
 	}
 	return p, err
+}
+
+// renew reads k again, which somebody may have changed.
+func (h *Handler) renew(ctx context.Context, k *storedKey) error {
+	now, err := h.standingKey(ctx, k.ID)
+	if err == nil && now.Instance != k.Instance {
+		err = unauthorized(textBadKey, fmt.Errorf("key %s is another of its name", k.ID))
+	}
+	if err == nil {
+		*k = now
+	}
+	return err
 }
 
 func (h *Handler) tryOffer(ctx context.Context, o offer) (Provisioned, error) {
@@ -134,17 +155,23 @@ func (h *Handler) tryOffer(ctx context.Context, o offer) (Provisioned, error) {
 	if err != nil {
 		return Provisioned{}, err
 	}
-	ops, err := h.replacePending(ctx, o, t)
+	if o.render != nil { // first: where it fails, nothing was done
+		if p.ConfigYAML, err = o.render(p); err != nil {
+			return Provisioned{}, err
+		}
+	}
+	old, ops, err := h.replacePending(ctx, o, t)
 	if err != nil {
 		return Provisioned{}, err
 	}
 	if o.key != nil {
-		more, err := h.byKey(ctx, o, t)
+		more, err := h.byKey(ctx, *o.key, t, &old)
 		if err != nil {
 			return Provisioned{}, err
 		}
 		ops = append(ops, more...)
 	}
+	ops = append(ops, old.deletes()...)
 	record, err := t.record()
 	if err != nil {
 		return Provisioned{}, err
@@ -179,7 +206,8 @@ func (h *Handler) draft(o offer, now time.Time) (*ticket, Provisioned, error) {
 		Created: now.UTC().Truncate(time.Second), Expires: now.UTC().Truncate(time.Second).Add(o.lifetime),
 	}
 	if o.runner != nil {
-		t.Instance, t.Again = o.runner.Instance, true
+		// Another instance, so that no key it ever had outlives the enrolment.
+		t.Was, t.Again = o.runner.Instance, true
 	}
 	p := Provisioned{Name: o.name, ID: o.id, ExpiresAt: t.Expires, ServerURL: o.server, Maker: o.maker}
 	token, err := h.host.Keys.Mint(keywright.KeySpec{Kind: TokenKind, Subject: o.id})
@@ -201,48 +229,75 @@ func (h *Handler) draft(o offer, now time.Time) (*ticket, Provisioned, error) {
 	return t, p, nil
 }
 
-// replacePending makes t the one pending token of its runner.
-func (h *Handler) replacePending(ctx context.Context, o offer, t *ticket) ([]store.Op, error) {
+// replacePending makes t the one pending token of its runner, and finds the one
+// that it replaces.
+func (h *Handler) replacePending(ctx context.Context, o offer, t *ticket) (holdings, []store.Op, error) {
 	records, err := h.host.Store.Get(ctx, runnerKey(t.RunnerID), pendingKey(t.RunnerID))
 	if err != nil {
-		return nil, err
+		return holdings{}, nil, err
 	}
 	runner, pending := records[0], records[1]
 	if runner.Exists() && o.runner == nil {
-		return nil, keywright.Errorf(keywright.CodeConflict, "Runner ID already enrolled")
+		return holdings{}, nil, keywright.Errorf(keywright.CodeConflict, "Runner ID already enrolled")
 	}
 	next := store.Record{Kind: KindPending, ID: pending.ID, Version: pending.Version, Expires: t.Expires, Data: []byte(t.Token.ID)}
 	if !pending.Exists() {
-		return []store.Op{store.Insert(next)}, nil
+		return holdings{}, []store.Op{store.Insert(next)}, nil
 	}
-	_, ops, err := h.dropTicket(ctx, pendingTicket(pending))
-	return append(ops, store.Replace(next)), err
+	old, err := h.held(ctx, pendingTicket(pending))
+	if old.ticket != nil && !old.Spent.IsZero() {
+		old = holdings{} // it stays, for whoever asks again
+	}
+	return old, []store.Op{store.Replace(next)}, err
 }
 
-// dropTicket makes the ops that delete a ticket and its slot.
-func (h *Handler) dropTicket(ctx context.Context, id string) (*ticket, []store.Op, error) {
+// holdings are the records that go when a ticket is deleted.
+type holdings struct {
+	*ticket                        // nil: there is none
+	token, slot, made store.Record // those of the last two that are not the ticket's are absent
+}
+
+// held finds the ticket with the given id and what it holds.
+func (h *Handler) held(ctx context.Context, id string) (holdings, error) {
 	records, err := h.host.Store.Get(ctx, ticketKey(id))
 	if err != nil || !records[0].Exists() {
-		return nil, nil, err
+		return holdings{}, err
 	}
 	t, err := readTicket(records[0])
 	if err != nil {
-		return nil, nil, err
+		return holdings{}, err
 	}
-	ops := []store.Op{store.Delete(records[0])}
-	if t.Slot == "" || !t.Spent.IsZero() {
-		return t, ops, nil
+	old := holdings{ticket: t, token: records[0]}
+	if t.MadeBy == "" || !t.Spent.IsZero() {
+		return old, nil
 	}
-	slots, err := h.host.Store.Get(ctx, slotKey(t.Slot))
-	if err == nil && slots[0].Exists() && string(slots[0].Data) == id {
-		ops = append(ops, store.Delete(slots[0]))
+	keys := []store.Key{t.madeKey()}
+	if t.Slot != "" {
+		keys = append(keys, slotKey(t.Slot))
 	}
-	return t, ops, err
+	if records, err = h.host.Store.Get(ctx, keys...); err != nil {
+		return holdings{}, err
+	}
+	old.made = records[0]
+	if t.Slot != "" && records[1].Exists() && string(records[1].Data) == id {
+		old.slot = records[1]
+	}
+	return old, nil
 }
 
-// byKey adds what an offer by a provisioning key costs that key.
-func (h *Handler) byKey(ctx context.Context, o offer, t *ticket) ([]store.Op, error) {
-	k := *o.key
+func (o holdings) deletes() []store.Op {
+	var ops []store.Op
+	for _, r := range []store.Record{o.token, o.slot, o.made} {
+		if r.Exists() {
+			ops = append(ops, store.Delete(r))
+		}
+	}
+	return ops
+}
+
+// byKey adds what an offer by k costs k. What the ticket that it replaces holds
+// of k goes over to t.
+func (h *Handler) byKey(ctx context.Context, k storedKey, t *ticket, old *holdings) ([]store.Op, error) {
 	t.MadeBy, t.KeyInst = k.ID, k.Instance
 	most := int64(math.MaxInt64)
 	if k.MaxUses > 0 {
@@ -255,15 +310,25 @@ func (h *Handler) byKey(ctx context.Context, o offer, t *ticket) ([]store.Op, er
 		store.Take(k.counter(), 1, most, time.Time{}),
 		store.Put(store.Record{Kind: made.Kind, ID: made.ID, Expires: t.Expires, Data: since}),
 	}
+	mine := old.made.Key() == made
+	if mine {
+		old.made = store.Record{}
+	}
 	if k.MaxPending == 0 {
 		return ops, nil
 	}
-	slot, err := h.freeSlot(ctx, k)
-	if err != nil {
+	slot := store.Record{Kind: KindSlot, Expires: t.Expires, Data: []byte(t.Token.ID)}
+	if mine && old.slot.Exists() {
+		slot.ID, slot.Version = old.slot.ID, old.slot.Version
+		t.Slot, old.slot = slot.ID, store.Record{}
+		return append(ops, store.Replace(slot)), nil
+	}
+	var err error
+	if slot.ID, err = h.freeSlot(ctx, k); err != nil {
 		return nil, err
 	}
-	t.Slot = slot
-	return append(ops, store.Insert(store.Record{Kind: KindSlot, ID: slot, Expires: t.Expires, Data: []byte(t.Token.ID)})), nil
+	t.Slot = slot.ID
+	return append(ops, store.Insert(slot)), nil
 }
 
 // freeSlot chooses one of the slots that are free, at random: requests that

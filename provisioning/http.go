@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -118,7 +119,7 @@ func (h *Handler) keyRoutes() []keywright.Route {
 	return []keywright.Route{
 		{Pattern: KeysPath, Handler: methods(map[string]http.Handler{
 			http.MethodGet:  endpoint.New(admin(http.MethodGet, 0), endpoint.Nothing, h.serveKeys),
-			http.MethodPost: endpoint.New(admin(http.MethodPost, http.StatusCreated), adminJSON[KeySettings], h.serveCreateKey),
+			http.MethodPost: endpoint.New(admin(http.MethodPost, http.StatusCreated), readCreateKey, h.serveCreateKey),
 		})},
 		{Pattern: keyPattern, Handler: endpoint.New(admin(http.MethodDelete, 0), readSegment(keyPattern, "key_id", keyNotFound()), h.serveDeleteKey)},
 		{Pattern: keyPattern + "/toggle", Handler: endpoint.New(post, readToggle, h.serveToggle)},
@@ -158,6 +159,31 @@ func readSegment(pattern, name string, absent error) func(*http.Request) (string
 func (h *Handler) serveKeys(ctx context.Context, _ keywright.Principal, _ endpoint.Empty) (keysResponse, error) {
 	keys, err := h.Keys(ctx)
 	return keysResponse{keys}, err
+}
+
+// readCreateKey names the field where encoding/json would name its own parsers.
+func readCreateKey(r *http.Request) (KeySettings, error) {
+	req, err := adminJSON[createKeyRequest](r)
+	if err != nil {
+		return KeySettings{}, err
+	}
+	s := KeySettings{
+		ID: req.ID, Description: req.Description, MaxUses: req.MaxUses, MaxPending: req.MaxPending, Pattern: req.Pattern,
+		PerHour: req.PerHour, Scopes: req.Scopes, Tags: req.Tags,
+	}
+	if req.Expires != "" {
+		if s.Expires, err = time.Parse(time.RFC3339, req.Expires); err != nil {
+			return KeySettings{}, invalid("expires_at: want a time such as 2026-01-31T10:00:00Z")
+		}
+	}
+	for _, text := range req.Networks {
+		n, err := netip.ParsePrefix(text)
+		if err != nil {
+			return KeySettings{}, invalid("networks: want IPv4 and IPv6 networks such as 192.0.2.0/24")
+		}
+		s.Networks = append(s.Networks, n)
+	}
+	return s, nil
 }
 
 func (h *Handler) serveCreateKey(ctx context.Context, caller keywright.Principal, s KeySettings) (newKeyResponse, error) {
@@ -226,7 +252,7 @@ func (h *Handler) readRotation(r *http.Request) (keyRotation, error) {
 
 func (h *Handler) serveRotateKey(ctx context.Context, caller keywright.Principal, r keyRotation) (newKeyResponse, error) {
 	k, err := h.RotateKey(ctx, caller, r.id, r.overlap)
-	return newKeyResponse{ID: k.ID, APIKey: k.APIKey, Description: k.Description, OldUntil: optional(h.host.Hooks.Now().Add(r.overlap))}, err
+	return newKeyResponse{ID: k.ID, APIKey: k.APIKey, Description: k.Description, OldUntil: optional(k.OldUntil)}, err
 }
 
 func (h *Handler) serveKeyRunners(ctx context.Context, _ keywright.Principal, id string) (madeResponse, error) {

@@ -25,7 +25,8 @@ type keyRecord struct {
 	KeySettings
 	Instance  string    `json:"instance"` // see keywright.Parent
 	Disabled  bool      `json:"disabled,omitempty"`
-	Current   string    `json:"current"` // public id of the API key
+	Current   string    `json:"current"`            // public id of the API key
+	Imported  bool      `json:"imported,omitempty"` // Current is: its text says nothing of its id
 	CreatedBy string    `json:"created_by"`
 	CreatedAt time.Time `json:"created_at"`
 }
@@ -66,7 +67,7 @@ func (s *KeySettings) check(now time.Time) error {
 	if err := checkPattern("runner_pattern", s.Pattern); err != nil {
 		return err
 	}
-	s.Expires = s.Expires.UTC()
+	s.Expires = s.Expires.UTC().Truncate(time.Second)
 	switch {
 	case !s.Expires.IsZero() && (!s.Expires.After(now) || s.Expires.After(now.Add(maxLife))):
 		return invalid("expires_at: want a time within the next 100 years")
@@ -79,7 +80,11 @@ func (s *KeySettings) check(now time.Time) error {
 	case len(s.Networks) > maxName:
 		return invalid("networks: more than %d", maxName)
 	}
+	s.Networks = slices.Clone(s.Networks)
 	for i, n := range s.Networks {
+		if !n.IsValid() || n.Addr().Is4In6() {
+			return invalid("networks: want IPv4 and IPv6 networks such as 192.0.2.0/24")
+		}
 		s.Networks[i] = n.Masked()
 	}
 	if err := checkWords("scopes", s.Scopes); err != nil {
@@ -102,7 +107,10 @@ func (h *Handler) CreateKey(ctx context.Context, actor keywright.Principal, s Ke
 		return NewKey{}, err
 	}
 	k.Current = m.ID
-	return NewKey{h.describe(k, keywright.KeyInfo{ID: m.ID}), m.Text}, h.insertKey(ctx, actor, k, m.Op)
+	if err := h.insertKey(ctx, actor, k, m.Op); err != nil {
+		return NewKey{}, err
+	}
+	return NewKey{Key: h.describe(k, keywright.KeyInfo{ID: m.ID}), APIKey: m.Text}, nil
 }
 
 // ImportKey makes a provisioning key of one that another server has issued, so
@@ -117,8 +125,11 @@ func (h *Handler) ImportKey(ctx context.Context, actor keywright.Principal, s Ke
 	if err != nil {
 		return Key{}, err
 	}
-	k.Current = id
-	return h.describe(k, keywright.KeyInfo{ID: id}), h.insertKey(ctx, actor, k, ops...)
+	k.Current, k.Imported = id, true
+	if err := h.insertKey(ctx, actor, k, ops...); err != nil {
+		return Key{}, err
+	}
+	return h.describe(k, keywright.KeyInfo{ID: id}), nil
 }
 
 func (h *Handler) draftKey(actor keywright.Principal, s KeySettings) (storedKey, error) {
@@ -229,10 +240,14 @@ func (h *Handler) describeUsed(ctx context.Context, k storedKey, info keywright.
 }
 
 func (h *Handler) describe(k storedKey, info keywright.KeyInfo) Key {
-	return Key{
+	d := Key{
 		KeySettings: k.KeySettings, CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt, Enabled: !k.Disabled,
-		Prefix: h.host.Keys.Prefix(KeyKind) + k.Current, LastUsedAt: optional(info.LastUsed), LastUsedIP: info.LastUsedFrom,
+		LastUsedAt: optional(info.LastUsed), LastUsedIP: info.LastUsedFrom,
 	}
+	if !k.Imported {
+		d.Prefix = h.host.Keys.Prefix(KeyKind) + k.Current
+	}
+	return d
 }
 
 // DisableKey refuses the key and the enrolments that it has pending from the
@@ -288,7 +303,9 @@ func (h *Handler) DeleteKey(ctx context.Context, actor keywright.Principal, id s
 
 // RotateKey makes a new key for the provisioning key with the given id; the old
 // one works for the overlap. When a key that was rotated before has not ended
-// yet, it goes on to its own end.
+// yet, it goes on to its own end. So does what the host has made by rotating the
+// API key itself: then, as when it has disabled or deleted it, the new key takes
+// over from none.
 func (h *Handler) RotateKey(ctx context.Context, actor keywright.Principal, id string, overlap time.Duration) (NewKey, error) {
 	if overlap < 0 || overlap > maxLife {
 		return NewKey{}, invalid("overlap_hours: want 0 to 876000")
@@ -299,17 +316,41 @@ func (h *Handler) RotateKey(ctx context.Context, actor keywright.Principal, id s
 		if err != nil {
 			return err
 		}
-		m, ops, err := h.host.Keys.Succeed(ctx, k.Current, keywright.Rotation{Overlap: overlap})
+		m, ops, err := h.succeed(ctx, k, overlap)
 		if err != nil {
 			return err
 		}
-		k.Current = m.ID
+		old := k.Current
+		k.Current, k.Imported = m.ID, false
 		record, err := k.record()
 		if err != nil {
 			return err
 		}
-		made = NewKey{h.describe(k, keywright.KeyInfo{ID: m.ID}), m.Text}
+		made = NewKey{h.describe(k, keywright.KeyInfo{ID: m.ID}), m.Text, endOf(old, ops)}
 		return h.host.Commit(ctx, keyEvent("provisioning.key_rotated", actor, k), append(ops, store.Replace(record))...)
 	})
 	return made, err
+}
+
+// succeed makes the API key that follows k's, whatever became of that one.
+func (h *Handler) succeed(ctx context.Context, k storedKey, overlap time.Duration) (keywright.MintedKey, []store.Op, error) {
+	m, ops, err := h.host.Keys.Succeed(ctx, k.Current, keywright.Rotation{Overlap: overlap})
+	if err == nil {
+		return m, ops, nil
+	}
+	if code := keywright.AsError(err).Code; code != keywright.CodeNotFound && code != keywright.CodeConflict {
+		return keywright.MintedKey{}, nil, err
+	}
+	m, err = h.host.Keys.Mint(k.spec(h.base))
+	return m, []store.Op{m.Op}, err
+}
+
+// endOf finds in the ops of a rotation when the old key ends; zero: at once.
+func endOf(id string, ops []store.Op) time.Time {
+	for _, op := range ops {
+		if op.Action == store.ActionReplace && op.Record.Key() == (store.Key{Kind: keywright.KindKey, ID: id}) {
+			return op.Record.Expires
+		}
+	}
+	return time.Time{}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -22,6 +23,7 @@ const (
 	proofSkew    = time.Minute
 	maxProofLife = 10 * time.Minute
 	proofLife    = 2 * time.Minute // of ours
+	maxPublicKey = 4 << 10         // bytes of a JWK, which has some 200
 )
 
 type proofClaims struct {
@@ -53,7 +55,7 @@ func SignEnrollment(signer crypto.Signer, p Provisioned, now time.Time) (publicK
 		return nil, "", fmt.Errorf("provisioning: %w", err)
 	}
 	proof, err = jose.Sign(signer, jose.Header{Type: enrollType}, proofClaims{
-		Audience: p.ServerURL, Subject: p.ID, Nonce: p.Challenge, IssuedAt: now.Unix(), Expires: now.Add(proofLife).Unix(),
+		Audience: strings.TrimSuffix(p.ServerURL, "/"), Subject: p.ID, Nonce: p.Challenge, IssuedAt: now.Unix(), Expires: now.Add(proofLife).Unix(),
 	})
 	return publicKey, proof, err
 }
@@ -63,6 +65,9 @@ func (h *Handler) provenKey(t *ticket, req EnrollRequest) (*boundKey, error) {
 	if len(req.PublicKey) == 0 {
 		return nil, badToken("an API key where a public key is wanted")
 	}
+	if len(req.PublicKey) > maxPublicKey {
+		return nil, invalid("public_key: longer than %d bytes", maxPublicKey)
+	}
 	key, err := jose.ParseJWK(req.PublicKey)
 	if err != nil {
 		return nil, invalid("public_key: want the JWK of an Ed25519 or P-256 public key")
@@ -70,7 +75,7 @@ func (h *Handler) provenKey(t *ticket, req EnrollRequest) (*boundKey, error) {
 	if alg := key.Algorithm(); alg != "EdDSA" && alg != "ES256" {
 		return nil, invalid("public_key: want the JWK of an Ed25519 or P-256 public key")
 	}
-	claims, err := h.readProof(req.Proof, enrollType, req.ID, key)
+	claims, _, err := h.readProof(req.Proof, enrollType, req.ID, key)
 	if err != nil {
 		return nil, badToken("proof: %w", err)
 	}
@@ -79,36 +84,42 @@ func (h *Handler) provenKey(t *ticket, req EnrollRequest) (*boundKey, error) {
 		return nil, badToken("proof: another challenge")
 	}
 	thumbprint, err := key.Thumbprint()
+	if err == nil && !t.Spent.IsZero() && thumbprint != t.Thumb {
+		return nil, badToken("another key pair has used token %s", t.Token.ID)
+	}
 	return &boundKey{key, thumbprint}, err
 }
 
 // readProof verifies a proof by key that it is runner id who speaks to this server.
-func (h *Handler) readProof(proof, typ, id string, key jose.Key) (jose.Claims, error) {
+func (h *Handler) readProof(proof, typ, id string, key jose.Key) (jose.Claims, jose.Times, error) {
+	var none jose.Times
 	token, err := jose.Parse(proof)
 	if err != nil {
-		return jose.Claims{}, err
+		return jose.Claims{}, none, err
 	}
 	if token.Type() != typ {
-		return jose.Claims{}, errors.New("a token of another type")
+		return jose.Claims{}, none, errors.New("a token of another type")
 	}
 	claims, err := token.Verify(key)
 	if err != nil {
-		return jose.Claims{}, err
+		return jose.Claims{}, none, err
 	}
-	if _, err := claims.Times(h.host.Hooks.Now(), proofSkew, maxProofLife); err != nil {
-		return jose.Claims{}, err
+	times, err := claims.Times(h.host.Hooks.Now(), proofSkew, maxProofLife)
+	if err != nil {
+		return jose.Claims{}, none, err
 	}
 	audience, err := claims.Audience()
 	if err != nil || !slices.Contains(h.servers, audience) {
-		return jose.Claims{}, errors.New("for another audience")
+		return jose.Claims{}, none, errors.New("for another audience")
 	}
 	if sub, err := claims.String("sub"); err != nil || sub != id {
-		return jose.Claims{}, errors.New("about another runner")
+		return jose.Claims{}, none, errors.New("about another runner")
 	}
-	return claims, nil
+	return claims, times, nil
 }
 
-// bind makes r's public key that of proof, and an agent of it.
+// bind makes r's public key that of proof, and an agent of it. Whoever has a
+// copy of the key pair that r had has none of this one, so it ends a lock.
 func (h *Handler) bind(ctx context.Context, t *ticket, r *storedRunner, proof *boundKey) ([]store.Op, error) {
 	jwk, err := jose.MarshalJWK(proof.key, "")
 	if err != nil {
@@ -122,6 +133,9 @@ func (h *Handler) bind(ctx context.Context, t *ticket, r *storedRunner, proof *b
 		return nil, keywright.Errorf(keywright.CodeConflict, "public_key: it is in use, each enrollment needs a new one")
 	}
 	r.Thumbprint = proof.thumbprint
+	if r.Locked {
+		r.Locked, r.Disabled = false, false
+	}
 	a := agent.Record{Name: r.ID, JWK: jwk, Scopes: r.Scopes, Attrs: r.attrs(), Created: r.Updated, Parents: []keywright.Parent{r.parent()}}
 	record, err := a.Store(proof.thumbprint, 0)
 	return []store.Op{store.Insert(record)}, err

@@ -2,6 +2,7 @@ package provisioning
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -14,11 +15,8 @@ import (
 // Subject is the id of a provisioning key. It refuses an id that is enrolled with
 // CodeConflict; credentials that are pending for it are replaced.
 func (h *Handler) Provision(ctx context.Context, caller keywright.Principal, req ProvisionRequest) (Provisioned, error) {
-	k, err := h.loadKey(ctx, caller.Subject)
-	switch {
-	case keywright.AsError(err).Code == keywright.CodeNotFound && err != nil:
-		return Provisioned{}, unauthorized(textBadKey, err) // deleted since it was authenticated
-	case err != nil:
+	k, err := h.standingKey(ctx, caller.Subject)
+	if err != nil {
 		return Provisioned{}, err
 	}
 	if err := k.from(ctx); err != nil {
@@ -33,13 +31,22 @@ func (h *Handler) Provision(ctx context.Context, caller keywright.Principal, req
 		return Provisioned{}, err
 	}
 	o.actor = caller
+	o.render = func(p Provisioned) (string, error) { return h.render(ctx, p, req) }
 	p, err := h.offer(ctx, o)
-	if err != nil {
-		return Provisioned{}, err
-	}
 	p.quota = quota
-	p.ConfigYAML, err = h.render(ctx, p, req)
 	return p, err
+}
+
+// standingKey returns a key that was authenticated, unless it has ended since.
+func (h *Handler) standingKey(ctx context.Context, id string) (storedKey, error) {
+	k, err := h.loadKey(ctx, id)
+	switch {
+	case err != nil && keywright.AsError(err).Code == keywright.CodeNotFound:
+		return storedKey{}, unauthorized(textBadKey, err)
+	case err == nil && k.Disabled:
+		return storedKey{}, unauthorized(textBadKey, fmt.Errorf("key %s is disabled", id))
+	}
+	return k, err
 }
 
 // count counts a request by k, in the store.

@@ -15,9 +15,9 @@
 // with the prefixes ck_prov, ck_runner and ck_enroll. The wire is that of ChallengeCtl: its scripts
 // and runners work unchanged. [Client] is the other side for programs in Go.
 //
-// Disabling, rotating or deleting a provisioning key ends what it has made and
-// nobody has used yet. A runner that is enrolled lives on: ending it is a call of
-// its own.
+// Disabling or deleting a provisioning key ends what it has made and nobody has
+// used yet; rotating it does not. A runner that is enrolled lives on: ending it
+// is a call of its own.
 package provisioning
 
 import (
@@ -71,7 +71,9 @@ type Config struct {
 	Failures FailureLimit
 
 	// DetectClones locks a runner with a key pair of its own when two parties
-	// use it: see [Handler.Refresh].
+	// use it: see [Handler.Refresh]. Its runners must keep the number that each
+	// refresh gives. A locked runner is not enabled again but re-enrolled, with
+	// a new key pair: see [Handler.ReEnroll].
 	DetectClones bool
 }
 
@@ -121,8 +123,12 @@ func New(c Config) (*Handler, error) {
 			return nil, fmt.Errorf("provisioning: Config.Host has no kind of keys named %q", kind)
 		}
 	}
+	base, err := serverURL(c.Host.URL.String())
+	if err != nil {
+		return nil, fmt.Errorf("provisioning: Config.Host.URL: %w", err)
+	}
 	h := &Handler{
-		host: c.Host, base: strings.TrimSuffix(c.Host.URL.String(), "/"), permission: c.Permission, limits: c.Limits,
+		host: c.Host, base: base, permission: c.Permission, limits: c.Limits,
 		render: c.Render, binding: c.Binding, clones: c.DetectClones,
 	}
 	if c.Admin != nil {
@@ -145,7 +151,10 @@ func New(c Config) (*Handler, error) {
 		}
 		h.servers = append(h.servers, u)
 	}
-	return h, h.limitFailures(c.Failures)
+	if err := h.limitFailures(c.Failures); err != nil {
+		return nil, err
+	}
+	return h, nil
 }
 
 func (h *Handler) limitFailures(f FailureLimit) error {

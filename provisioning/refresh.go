@@ -6,13 +6,13 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/agent"
 	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/jose"
-	"github.com/keywright/keywright/internal/strictjson"
 	"github.com/keywright/keywright/store"
 )
 
@@ -58,7 +58,10 @@ func (h *Handler) RotateRunner(ctx context.Context, caller keywright.Principal) 
 		if err != nil {
 			return err
 		}
-		made = Rotated{ID: r.ID, APIKey: m.Text, Expires: rotation.Expires, OldUntil: now.Add(h.limits.Overlap)}
+		made = Rotated{ID: r.ID, APIKey: m.Text, Expires: rotation.Expires, OldUntil: endOf(caller.Credential, ops)}
+		if end := caller.Expires; !end.IsZero() && end.Before(made.OldUntil) {
+			made.OldUntil = end // a rotation before this one has set it, if not Limits.RunnerKey
+		}
 		return h.host.Commit(ctx, runnerEvent("provisioning.runner_rotated", caller, r), append(ops, store.Replace(record))...)
 	})
 	return made, err
@@ -68,19 +71,25 @@ func (h *Handler) RotateRunner(ctx context.Context, caller keywright.Principal) 
 // the server at that URL. sequence is what the last refresh gave; 0 at first.
 func SignRefresh(signer crypto.Signer, serverURL, id string, sequence int64, now time.Time) (proof string, err error) {
 	return jose.Sign(signer, jose.Header{Type: refreshType}, proofClaims{
-		Audience: serverURL, Subject: id, IssuedAt: now.Unix(), Expires: now.Add(proofLife).Unix(), ID: rand.Text(), Sequence: &sequence,
+		Audience: strings.TrimSuffix(serverURL, "/"), Subject: id, IssuedAt: now.Unix(), Expires: now.Add(proofLife).Unix(), ID: rand.Text(), Sequence: &sequence,
 	})
 }
 
 // Refresh makes an API key for a while for a runner with a key pair, which the
-// proof is signed with.
+// proof is signed with. Each proof is good for one. The keys that it has made
+// end with the key pair.
 //
 // With Config.DetectClones each refresh names the number that the one before
 // has given. An older one means that somebody has copied the key pair, and with
 // it the numbers: the runner is locked, whoever of the two asks, with an event
-// "provisioning.clone_detected", until an administrator enables it or enrols it
-// anew. The number before the last is no sign of that as long as the key that
-// came with the last was not used: then its answer got lost, and that key ends.
+// "provisioning.clone_detected", until it is enrolled anew. Three things are no
+// sign of that. The number before the last, as long as the key that came with
+// the last was not used: then its answer got lost, and that key ends. A proof
+// that was signed before the last one: it was held up on its way. And a number
+// that nobody was given. The last two are refused, and change nothing.
+//
+// Of a key that has expired nobody knows whether it was used. So a copy may
+// stay unseen as long as the runner's keys expire before it refreshes.
 func (h *Handler) Refresh(ctx context.Context, id, proof string) (Rotated, error) {
 	var made Rotated
 	err := endpoint.Retry(func() error {
@@ -91,16 +100,16 @@ func (h *Handler) Refresh(ctx context.Context, id, proof string) (Rotated, error
 			}
 			return err
 		}
-		claims, err := h.refreshProof(ctx, r, proof)
+		p, err := h.refreshProof(ctx, r, proof)
 		switch {
 		case err != nil:
 			return err
 		case r.Locked:
-			return keywright.Errorf(keywright.CodeInsufficientScope, "This runner is locked: its key pair was used twice")
-		case r.Disabled:
+			return errLocked()
+		case r.Disabled || p.disabled:
 			return keywright.Errorf(keywright.CodeInsufficientScope, "This runner is disabled")
 		}
-		made, err = h.refresh(ctx, r, claims)
+		made, err = h.refresh(ctx, r, p)
 		return err
 	})
 	return made, err
@@ -108,39 +117,51 @@ func (h *Handler) Refresh(ctx context.Context, id, proof string) (Rotated, error
 
 func badProof(cause error) error { return unauthorized(textBadRun, fmt.Errorf("proof: %w", cause)) }
 
+func errLocked() error {
+	return keywright.Errorf(keywright.CodeInsufficientScope, "This runner is locked: its key pair was used twice")
+}
+
+// A refreshProof was signed by the key pair of an agent.
+type refreshProof struct {
+	jose.Claims
+	times    jose.Times
+	agent    store.Record
+	disabled bool // the agent is
+}
+
 // refreshProof verifies a proof by the runner's own key.
-func (h *Handler) refreshProof(ctx context.Context, r storedRunner, proof string) (jose.Claims, error) {
+func (h *Handler) refreshProof(ctx context.Context, r storedRunner, proof string) (refreshProof, error) {
 	if r.Thumbprint == "" {
-		return jose.Claims{}, badProof(errors.New("the runner has no key pair"))
+		return refreshProof{}, badProof(errors.New("the runner has no key pair"))
 	}
 	records, err := h.host.Store.Get(ctx, agent.Key(r.Thumbprint))
 	switch {
 	case err != nil:
-		return jose.Claims{}, err
+		return refreshProof{}, err
 	case !records[0].Exists():
-		return jose.Claims{}, badProof(errors.New("the runner's key pair is gone"))
+		return refreshProof{}, badProof(errors.New("the runner's key pair is gone"))
 	}
 	a, err := agent.Read(records[0])
 	if err != nil {
-		return jose.Claims{}, keywright.Wrap(keywright.CodeInternal, err)
+		return refreshProof{}, keywright.Wrap(keywright.CodeInternal, err)
 	}
 	key, err := jose.ParseJWK(a.JWK)
 	if err != nil {
-		return jose.Claims{}, keywright.Wrap(keywright.CodeInternal, err)
+		return refreshProof{}, keywright.Wrap(keywright.CodeInternal, err)
 	}
-	claims, err := h.readProof(proof, refreshType, r.ID, key)
+	claims, times, err := h.readProof(proof, refreshType, r.ID, key)
 	if err != nil {
-		return jose.Claims{}, badProof(err)
+		return refreshProof{}, badProof(err)
 	}
-	return claims, nil
+	return refreshProof{claims, times, records[0], a.Disabled}, nil
 }
 
-func (h *Handler) refresh(ctx context.Context, r storedRunner, claims jose.Claims) (Rotated, error) {
-	used, err := h.proofMarker(r, claims)
+func (h *Handler) refresh(ctx context.Context, r storedRunner, p refreshProof) (Rotated, error) {
+	used, err := p.marker(r)
 	if err != nil {
 		return Rotated{}, err
 	}
-	ops, err := h.checkSequence(ctx, &r, claims)
+	ops, err := h.checkSequence(ctx, &r, p)
 	if err != nil {
 		return Rotated{}, err
 	}
@@ -148,76 +169,78 @@ func (h *Handler) refresh(ctx context.Context, r storedRunner, claims jose.Claim
 		return Rotated{}, h.lock(ctx, r, used)
 	}
 	spec := h.keySpec(r)
+	spec.Parents = append(spec.Parents, keywright.Parent{Key: agent.Key(r.Thumbprint)})
 	spec.Expires = h.host.Hooks.Now().Add(orDefault(h.limits.RunnerKey, refreshedLife)).UTC().Truncate(time.Second)
 	m, err := h.host.Keys.Mint(spec)
 	if err != nil {
 		return Rotated{}, err
 	}
-	r.Key = m.ID
-	record, err := r.record()
-	if err != nil {
-		return Rotated{}, err
-	}
-	err = h.host.Commit(ctx, runnerEvent("provisioning.runner_refreshed", keywright.Principal{Credential: r.Thumbprint, Subject: r.ID}, r),
-		append(ops, store.Insert(used), m.Op, store.Replace(record))...)
-	if op, ok := errors.AsType[*store.OpError](err); ok && op.Op.Record.Kind == KindProof {
-		return Rotated{}, badProof(errors.New("it was used before"))
-	}
+	r.Key, r.Proved = m.ID, p.times.IssuedAt.Unix()
+	err = h.commitProof(ctx, "provisioning.runner_refreshed", r, used, append(ops, m.Op, store.Check(p.agent))...)
 	return Rotated{ID: r.ID, APIKey: m.Text, Expires: spec.Expires, Sequence: r.Sequence}, err
 }
 
-// proofMarker is the record that a proof was used.
-func (h *Handler) proofMarker(r storedRunner, claims jose.Claims) (store.Record, error) {
-	id, err := claims.String("jti")
+// marker is the record that the proof was used.
+func (p refreshProof) marker(r storedRunner) (store.Record, error) {
+	id, err := p.String("jti")
 	if err != nil || id == "" || len(id) > maxText {
 		return store.Record{}, badProof(errors.New("it has no usable jti"))
 	}
-	times, err := claims.Times(h.host.Hooks.Now(), proofSkew, maxProofLife)
+	return store.Record{Kind: KindProof, ID: store.ID(r.ID, r.Thumbprint, id), Expires: p.times.Expires.Add(proofSkew + time.Minute), Data: []byte("{}")}, nil
+}
+
+// commitProof writes r with what its proof was good for, unless that was used before.
+func (h *Handler) commitProof(ctx context.Context, event string, r storedRunner, used store.Record, ops ...store.Op) error {
+	record, err := r.record()
 	if err != nil {
-		return store.Record{}, badProof(err)
+		return err
 	}
-	return store.Record{Kind: KindProof, ID: store.ID(r.ID, r.Thumbprint, id), Expires: times.Expires.Add(proofSkew + time.Minute), Data: []byte("{}")}, nil
+	e := runnerEvent(event, keywright.Principal{Credential: r.Thumbprint, Subject: r.ID}, r)
+	err = h.host.Commit(ctx, e, append(ops, store.Insert(used), store.Replace(record))...)
+	if op, ok := errors.AsType[*store.OpError](err); ok && op.Op.Record.Kind == KindProof && errors.Is(err, store.ErrExists) {
+		return badProof(errors.New("it was used before"))
+	}
+	return err
 }
 
 // checkSequence moves r's number on, or locks r.
-func (h *Handler) checkSequence(ctx context.Context, r *storedRunner, claims jose.Claims) ([]store.Op, error) {
-	if !h.clones {
-		r.Sequence++
-		return nil, nil
-	}
-	n, err := claims.Int("seq")
+func (h *Handler) checkSequence(ctx context.Context, r *storedRunner, p refreshProof) ([]store.Op, error) {
+	n, err := p.Int("seq")
 	switch {
-	case errors.Is(err, strictjson.ErrAbsent), err != nil:
-		return nil, badProof(errors.New("it has no usable seq"))
-	case n == r.Sequence:
+	case !h.clones || err == nil && n == r.Sequence:
 		r.Sequence++
 		return nil, nil
-	case n != r.Sequence-1:
+	case err != nil || n < 0 || n > r.Sequence:
+		return nil, badProof(errors.New("its seq is no number that was given"))
+	case p.times.IssuedAt.Unix() < r.Proved:
+		return nil, badProof(errors.New("it is older than the last"))
+	case n < r.Sequence-1:
 		r.Locked = true
 		return nil, nil
 	}
 	records, err := h.host.Store.Get(ctx, store.Key{Kind: keywright.KindKeyFirst, ID: r.Key}, store.Key{Kind: keywright.KindKey, ID: r.Key})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case records[0].Exists() || !records[1].Exists():
+	}
+	switch first, key := records[0], records[1]; {
+	case first.Exists():
 		r.Locked = true
 		return nil, nil
+	case !key.Exists():
+		return nil, nil
+	default:
+		// Its answer got lost. A first use that comes between makes the Commit fail.
+		first.Expires, first.Data = key.Expires, []byte("{}")
+		return []store.Op{store.Insert(first), store.Delete(key)}, nil
 	}
-	return []store.Op{store.Delete(records[1])}, nil // its answer got lost
 }
 
 // lock ends the use of a key pair that two parties have.
 func (h *Handler) lock(ctx context.Context, r storedRunner, used store.Record) error {
 	r.Disabled = true
-	record, err := r.record()
-	if err != nil {
-		return err
-	}
-	e := runnerEvent("provisioning.clone_detected", keywright.Principal{Credential: r.Thumbprint, Subject: r.ID}, r)
-	if err := h.host.Commit(ctx, e, store.Insert(used), store.Replace(record)); err != nil {
+	if err := h.commitProof(ctx, "provisioning.clone_detected", r, used); err != nil {
 		return err
 	}
 	h.host.Hooks.Logger.WarnContext(ctx, "provisioning: a runner's key pair is in use twice: runner locked", "runner", r.ID)
-	return keywright.Errorf(keywright.CodeInsufficientScope, "This runner is locked: its key pair was used twice")
+	return errLocked()
 }

@@ -37,6 +37,7 @@ type runnerRecord struct {
 	Key        string          `json:"key,omitempty"`      // public id of its API key
 	Thumbprint string          `json:"jkt,omitempty"`      // of its public key
 	Sequence   int64           `json:"seq,omitempty"`      // of refreshes by it
+	Proved     int64           `json:"proved,omitempty"`   // iat of the proof of the last
 	Enrolled   time.Time       `json:"enrolled"`
 	Updated    time.Time       `json:"updated"`
 }
@@ -164,7 +165,9 @@ func (h *Handler) DisableRunner(ctx context.Context, actor keywright.Principal, 
 	return h.setRunnerDisabled(ctx, "provisioning.runner_disabled", actor, id, true)
 }
 
-// EnableRunner undoes DisableRunner, and unlocks a runner that was locked.
+// EnableRunner undoes DisableRunner. A runner that is locked, because there is a
+// copy of its key pair, is refused with CodeConflict: [Handler.ReEnroll] gives
+// it a key pair that has none.
 func (h *Handler) EnableRunner(ctx context.Context, actor keywright.Principal, id string) error {
 	return h.setRunnerDisabled(ctx, "provisioning.runner_enabled", actor, id, false)
 }
@@ -172,10 +175,13 @@ func (h *Handler) EnableRunner(ctx context.Context, actor keywright.Principal, i
 func (h *Handler) setRunnerDisabled(ctx context.Context, event string, actor keywright.Principal, id string, disabled bool) error {
 	return endpoint.Retry(func() error {
 		r, err := h.loadRunner(ctx, id)
-		if err != nil || r.Disabled == disabled {
+		switch {
+		case err != nil || r.Disabled == disabled:
 			return err
+		case r.Locked:
+			return keywright.Errorf(keywright.CodeConflict, "This runner is locked, for its key pair was used twice: re-enroll it with a new one")
 		}
-		r.Disabled, r.Locked = disabled, false
+		r.Disabled = disabled
 		record, err := r.record()
 		if err != nil {
 			return err
@@ -212,11 +218,14 @@ func (h *Handler) DeleteRunner(ctx context.Context, actor keywright.Principal, i
 			return err
 		}
 		if pending := records[0]; pending.Exists() {
-			_, more, err := h.dropTicket(ctx, pendingTicket(pending))
+			t, err := h.held(ctx, pendingTicket(pending))
 			if err != nil {
 				return err
 			}
-			ops = append(append(ops, more...), store.Delete(pending))
+			ops = append(ops, store.Delete(pending))
+			if t.ticket != nil && t.Spent.IsZero() {
+				ops = append(ops, t.deletes()...)
+			}
 		}
 		if records[1].Exists() {
 			ops = append(ops, store.Delete(records[1]))

@@ -58,7 +58,22 @@ type Key struct {
 // A NewKey is a provisioning key that has just been made or rotated.
 type NewKey struct {
 	Key
-	APIKey string // secret: its only copy
+	APIKey   string    // secret: its only copy
+	OldUntil time.Time // of the key that it replaces; zero: that one has ended
+}
+
+// createKeyRequest is KeySettings as they arrive.
+type createKeyRequest struct {
+	ID          string   `json:"key_id"`
+	Description string   `json:"description"`
+	Expires     string   `json:"expires_at"`
+	MaxUses     int      `json:"max_uses"`
+	MaxPending  int      `json:"max_pending"`
+	Pattern     string   `json:"runner_pattern"`
+	Networks    []string `json:"networks"`
+	PerHour     int      `json:"per_hour"`
+	Scopes      []string `json:"scopes"`
+	Tags        []string `json:"tags"`
 }
 
 type newKeyResponse struct {

@@ -31,6 +31,7 @@ type installation struct {
 	db     string
 	secret string   // what tokens are signed with
 	noEnv  bool     // the processes do not find the secret in their environment
+	tls    bool     // the processes serve TLS: see serveTLS
 	flags  []string // for every process
 	env    []string // for every process
 	hidden []string // must not appear in any log
@@ -117,6 +118,9 @@ func (p *process) awaitListening() {
 	case <-p.stderr.ready:
 		p.addr = p.stderr.found[1]
 		p.url = "http://" + p.addr
+		if p.in.tls {
+			p.url = "https://" + p.addr
+		}
 	case <-p.exited:
 		p.in.t.Fatalf("the server ended at once: %v\n%s", p.cmd.ProcessState, p.stderr)
 	case <-time.After(startLimit):

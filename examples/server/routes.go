@@ -1,24 +1,63 @@
 package main
 
 import (
-	"encoding/json"
-	"log/slog"
+	"context"
 	"maps"
 	"net/http"
 	"time"
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/bootstrap"
-	"github.com/keywright/keywright/exchange"
+	"github.com/keywright/keywright/provisioning"
 )
 
-func routes(host keywright.Host, boot *bootstrap.Handler, ci *exchange.Handler) http.Handler {
+// newRoutes makes all of keywright's mechanisms and mounts them beside the
+// host's own routes.
+func newRoutes(ctx context.Context, host keywright.Host, cfg config, files files) (*http.ServeMux, error) {
 	mux := http.NewServeMux()
+	boot, err := setUpBootstrap(ctx, host, cfg.Bootstrap, files)
+	if err != nil {
+		return nil, err
+	}
 	boot.Register(mux, "")
+	ci, err := setUpExchange(ctx, host, cfg.Exchange)
+	if err != nil {
+		return nil, err
+	}
 	ci.Register(mux, "")
-	key := host.Keys.Of(host.Keys.Kinds()...)
-	mux.Handle("GET /whoami", keywright.Require(key)(http.HandlerFunc(whoami)))
-	mux.Handle("GET /__api__/v1/user", keywright.Connect.Require(key)(http.HandlerFunc(connectUser)))
+	admin := mountAdmin(mux, host, cfg.Admin)
+	prov, err := setUpProvisioning(host, cfg.Provisioning, admin)
+	if err != nil {
+		return nil, err
+	}
+	prov.Register(mux, "")
+	for _, stem := range []string{provisioning.RunnersPath, provisioning.AgentsPath} {
+		runners{host, prov}.register(mux, stem)
+		runners{host, prov}.list(mux, stem, admin)
+	}
+	mountOwn(mux, host)
+	return mux, nil
+}
+
+// mountAdmin mounts what administrators alone have, and returns who they are.
+func mountAdmin(mux *http.ServeMux, host keywright.Host, cfg *adminConfig) keywright.Authenticator {
+	var s *sessions
+	if cfg != nil {
+		s = &sessions{host, *cfg}
+		mux.Handle("/api/auth/login", only(http.MethodPost, answering(s.login)))
+		session := keywright.Text.Require(keywright.CookieGuard{}.Guard(s))
+		mux.Handle("/api/auth/logout", only(http.MethodPost, session(answering(s.logout))))
+	}
+	admin := newAdministrators(host, s)
+	mux.Handle("/api/audit", only(http.MethodGet, keywright.Text.Require(admin)(audit(host))))
+	return admin
+}
+
+// mountOwn mounts the host's own routes.
+func mountOwn(mux *http.ServeMux, host keywright.Host) {
+	// A provisioning key is for one thing, and this is another.
+	mux.Handle("GET /whoami", keywright.Require(host.Keys.Of("admin", "ci", "app", "runner"))(http.HandlerFunc(whoami)))
+	mux.Handle("GET /__api__/v1/user", keywright.Connect.Require(host.Keys.Of("admin", "ci"))(http.HandlerFunc(connectUser)))
 	mux.HandleFunc("GET /__api__/server_settings", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, map[string]string{"version": "2026.06.0", "hostname": host.URL.Hostname()})
 	})
@@ -29,7 +68,9 @@ func routes(host keywright.Host, boot *bootstrap.Handler, ci *exchange.Handler) 
 		}
 		writeJSON(w, map[string]string{"status": "ok"})
 	})
-	return mux
+	mux.Handle("/api", absent(keywright.Text))
+	mux.Handle("/api/", absent(keywright.Text))
+	mux.Handle("/api/v1/", absent(keywright.Quay))
 }
 
 func whoami(w http.ResponseWriter, r *http.Request) {
@@ -58,44 +99,3 @@ func connectUser(w http.ResponseWriter, r *http.Request) {
 	}
 	writeJSON(w, map[string]string{"guid": p.Credential, "username": p.Subject, "user_role": role})
 }
-
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	json.NewEncoder(w).Encode(v)
-}
-
-// logRequests writes one line for each request: its path, never its query or
-// headers, where secrets travel.
-func logRequests(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start, rec := time.Now(), &recorder{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(rec, r)
-		slog.InfoContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status, "remote", r.RemoteAddr, "took", time.Since(start))
-	})
-}
-
-// hangUpAfterChunks ends the connection after a request that came in chunks.
-// A Content-Length beside them is ignored, but a proxy in front may have gone by
-// it: what it took for the body must not be served as a request (RFC 9112, 6.1).
-func hangUpAfterChunks(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if len(r.TransferEncoding) > 0 {
-			w.Header().Set("Connection", "close")
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *recorder) WriteHeader(status int) {
-	r.status = status
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets http.ResponseController reach what is behind.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

@@ -76,7 +76,10 @@ func Find(ctx context.Context, st store.Store, thumbprint string) (Record, jose.
 		return Record{}, jose.Key{}, err
 	}
 	key, err := jose.ParseJWK(a.JWK)
-	return a, key, err
+	if err != nil {
+		return Record{}, jose.Key{}, fmt.Errorf("agent: record %s: %w", thumbprint, err)
+	}
+	return a, key, nil
 }
 
 func (a Record) stands(ctx context.Context, st store.Store) error {

@@ -1,0 +1,6 @@
+package ldaptest
+
+import "syscall"
+
+// dieWithParent ends a child when this test is killed, even by SIGKILL.
+func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
