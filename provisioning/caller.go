@@ -43,8 +43,8 @@ func (b bearer) Authenticate(r *http.Request) (keywright.Principal, error) {
 	switch {
 	case err == nil:
 		return p, nil
-	case errors.Is(err, keywright.ErrNoCredential):
-		return keywright.Principal{}, b.refuse(ctx, b.text, err)
+	case errors.Is(err, keywright.ErrNoCredential): // which must not be the cause, or others would be asked
+		return keywright.Principal{}, b.refuse(ctx, b.text, errors.New("not the text of a key of this host"))
 	}
 	// Keys has told Hooks of it.
 	switch e := keywright.AsError(err); e.Code {

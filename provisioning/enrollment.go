@@ -157,7 +157,7 @@ func (h *Handler) tryOffer(ctx context.Context, o offer) (Provisioned, error) {
 	}
 	if o.render != nil { // first: where it fails, nothing was done
 		if p.ConfigYAML, err = o.render(p); err != nil {
-			return Provisioned{}, err
+			return Provisioned{}, keywright.AsError(err) // it is not the store's
 		}
 	}
 	old, ops, err := h.replacePending(ctx, o, t)

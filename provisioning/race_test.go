@@ -23,8 +23,8 @@ const (
 )
 
 // Row "single use" of table 3a; weakness 5: five enrolments at once made five
-// runners, each with an id and a key of the enroller's choice. PRV-18 is 64.
-func TestOneTokenEnrolsOneRunner(t *testing.T) {
+// runners, each with an id and a key of the enroller's choice. PRV-18 has 64 at once.
+func TestPRV18OneTokenEnrolsOneRunner(t *testing.T) {
 	for _, n := range []int{5, 64, 200} {
 		w := newWorld(t, unlimited)
 		key := w.makeKey("ci")

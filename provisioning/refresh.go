@@ -37,34 +37,39 @@ type Rotated struct {
 func (h *Handler) RotateRunner(ctx context.Context, caller keywright.Principal) (Rotated, error) {
 	var made Rotated
 	err := endpoint.Retry(func() error {
-		r, err := h.loadRunner(ctx, caller.Subject)
-		if err != nil {
-			return err
-		}
-		if r.Thumbprint != "" {
-			return keywright.Errorf(keywright.CodeConflict, "This runner has a key pair: it refreshes")
-		}
-		now := h.host.Hooks.Now()
-		rotation := keywright.Rotation{Overlap: h.limits.Overlap, FirstUse: true, Repeat: true}
-		if h.limits.RunnerKey > 0 {
-			rotation.Expires = now.Add(h.limits.RunnerKey)
-		}
-		m, ops, err := h.host.Keys.Succeed(ctx, caller.Credential, rotation)
-		if err != nil {
-			return err
-		}
-		r.Key = m.ID
-		record, err := r.record()
-		if err != nil {
-			return err
-		}
-		made = Rotated{ID: r.ID, APIKey: m.Text, Expires: rotation.Expires, OldUntil: endOf(caller.Credential, ops)}
-		if end := caller.Expires; !end.IsZero() && end.Before(made.OldUntil) {
-			made.OldUntil = end // a rotation before this one has set it, if not Limits.RunnerKey
-		}
-		return h.host.Commit(ctx, runnerEvent("provisioning.runner_rotated", caller, r), append(ops, store.Replace(record))...)
+		var err error
+		made, err = h.rotate(ctx, caller)
+		return err
 	})
+	if err != nil && keywright.AsError(err).Code == keywright.CodeNotFound {
+		err = unauthorized(textBadRun, err) // it has ended since it was authenticated
+	}
 	return made, err
+}
+
+func (h *Handler) rotate(ctx context.Context, caller keywright.Principal) (Rotated, error) {
+	r, err := h.loadRunner(ctx, caller.Subject)
+	switch {
+	case err != nil:
+		return Rotated{}, err
+	case r.Thumbprint != "":
+		return Rotated{}, keywright.Errorf(keywright.CodeConflict, "This runner has a key pair: it refreshes")
+	}
+	rotation := keywright.Rotation{Overlap: h.limits.Overlap, FirstUse: true, Repeat: true}
+	if h.limits.RunnerKey > 0 {
+		rotation.Expires = h.host.Hooks.Now().Add(h.limits.RunnerKey)
+	}
+	m, ops, err := h.host.Keys.Succeed(ctx, caller.Credential, rotation)
+	if err != nil {
+		return Rotated{}, err
+	}
+	r.Key = m.ID
+	record, err := r.record()
+	if err != nil {
+		return Rotated{}, err
+	}
+	made := Rotated{ID: r.ID, APIKey: m.Text, Expires: m.Op.Record.Expires, OldUntil: endOf(caller.Credential, ops)}
+	return made, h.host.Commit(ctx, runnerEvent("provisioning.runner_rotated", caller, r), append(ops, store.Replace(record))...)
 }
 
 // SignRefresh makes the proof of a refresh by the runner with the given id, for

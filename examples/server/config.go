@@ -19,6 +19,7 @@ type config struct {
 	Provisioning   provisioningConfig `json:"provisioning"`
 	Admin          *adminConfig       `json:"admin"`           // null: nobody logs in
 	TrustedProxies []netip.Prefix     `json:"trusted_proxies"` // that are believed in who the client is
+	applicationsConfig
 }
 
 // duration is written like "15m".
@@ -57,7 +58,7 @@ func readConfig(path string) (config, error) {
 	if _, behind := dec.Token(); err == nil && behind != io.EOF {
 		err = errors.New("something follows the JSON object")
 	}
-	for _, check := range []func() error{c.Bootstrap.check, c.Provisioning.check, c.Admin.check} {
+	for _, check := range []func() error{c.Bootstrap.check, c.Provisioning.check, c.Admin.check, c.applicationsConfig.check} {
 		if err == nil {
 			err = check()
 		}

@@ -34,6 +34,7 @@ type installation struct {
 	tls    bool     // the processes serve TLS: see serveTLS
 	flags  []string // for every process
 	env    []string // for every process
+	curlrc string   // further settings of curl
 	hidden []string // must not appear in any log
 }
 

@@ -15,11 +15,6 @@ import (
 // host's own routes.
 func newRoutes(ctx context.Context, host keywright.Host, cfg config, files files) (*http.ServeMux, error) {
 	mux := http.NewServeMux()
-	boot, err := setUpBootstrap(ctx, host, cfg.Bootstrap, files)
-	if err != nil {
-		return nil, err
-	}
-	boot.Register(mux, "")
 	ci, err := setUpExchange(ctx, host, cfg.Exchange)
 	if err != nil {
 		return nil, err
@@ -35,6 +30,15 @@ func newRoutes(ctx context.Context, host keywright.Host, cfg config, files files
 		runners{host, prov}.register(mux, stem)
 		runners{host, prov}.list(mux, stem, admin)
 	}
+	if err := setUpApplications(mux, host, cfg.applicationsConfig); err != nil {
+		return nil, err
+	}
+	// The last, since it tells the operator to go on.
+	boot, err := setUpBootstrap(ctx, host, cfg.Bootstrap, files)
+	if err != nil {
+		return nil, err
+	}
+	boot.Register(mux, "")
 	mountOwn(mux, host)
 	return mux, nil
 }
@@ -70,7 +74,6 @@ func mountOwn(mux *http.ServeMux, host keywright.Host) {
 	})
 	mux.Handle("/api", absent(keywright.Text))
 	mux.Handle("/api/", absent(keywright.Text))
-	mux.Handle("/api/v1/", absent(keywright.Quay))
 }
 
 func whoami(w http.ResponseWriter, r *http.Request) {

@@ -28,7 +28,7 @@ func (in *installation) serveTLS() {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "localhost"},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{"localhost", "quay.example.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -61,7 +61,7 @@ func (in *installation) bash(script string) scripted {
 func (in *installation) run(stdin string, name string, args ...string) scripted {
 	in.t.Helper()
 	needTool(in.t, name)
-	in.check(os.WriteFile(in.path(".curlrc"), []byte("silent\nshow-error\nwrite-out = \"%{stderr}http %{http_code}\\n\"\n"), 0o600))
+	in.check(os.WriteFile(in.path(".curlrc"), []byte("silent\nshow-error\nwrite-out = \"%{stderr}http %{http_code}\\n\"\n"+in.curlrc), 0o600))
 	cmd := exec.Command(name, args...)
 	cmd.Dir = in.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + in.dir, "CURL_HOME=" + in.dir, "CURL_CA_BUNDLE=" + in.path("tls.crt"), "no_proxy=*"}

@@ -110,7 +110,9 @@ func TestConnections(t *testing.T) {
 // rude is a server that quotes what it was sent where no HTTP is.
 type rude struct{ text string }
 
-func (r rude) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("malformed HTTP: " + r.text) }
+func (r rude) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("malformed HTTP: " + r.text)
+}
 
 func TestNoErrorHoldsASecret(t *testing.T) {
 	const secret, password = "averysecretkey", "hunter22"

@@ -69,8 +69,8 @@ func (h *Handler) rights(ctx context.Context, caller keywright.Principal, org st
 		return Rights{}, directoryError(err)
 	}
 	if isToken(caller) {
-		own := expand(caller.Scopes)
-		rights.Scopes = slices.DeleteFunc(expand(rights.Scopes), func(s string) bool { return !slices.Contains(own, s) })
+		// Its own have the implied ones with them.
+		rights.Scopes = slices.DeleteFunc(expand(rights.Scopes), func(s string) bool { return !caller.HasScope(s) })
 	}
 	return rights, nil
 }

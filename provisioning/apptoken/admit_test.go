@@ -187,6 +187,8 @@ func TestRightsAreThoseOfNow(t *testing.T) {
 	d := &hostDirectory{Directory: directory()}
 	w := newWorld(t, func(c *apptoken.Config) { c.Directory = d })
 	token := "Bearer " + w.create(w.admin(), tokensPath, request("scope", `"org:admin repo:admin"`)).text("token")
+	readAndAdmin := "Bearer " + w.create(w.admin(), tokensPath, request("scope", `"org:admin repo:read"`)).text("token")
+	adminAlone := "Bearer " + w.makeTokens(1, "myorg", "app123")[0].Text
 	var saw keywright.Principal
 	d.rights = func(p keywright.Principal, _ string) (apptoken.Rights, error) {
 		saw = p
@@ -200,6 +202,13 @@ func TestRightsAreThoseOfNow(t *testing.T) {
 	if saw.Attrs[apptoken.AttrCreatedBy] != "root" || saw.Attrs[apptoken.AttrApplication] != "app123" || saw.Attrs[apptoken.AttrOrganization] != "myorg" {
 		t.Errorf("the directory was asked about %+v", saw)
 	}
+	w.want("what the directory grants and the token has not", w.send("POST", tokensPath, adminAlone, request()), 403, "insufficient_scope", "repo:read")
+	for _, caller := range []string{readAndAdmin, w.alice()} { // repo:write implies it
+		if a := w.send("POST", tokensPath, caller, request()); a.status != 200 {
+			t.Errorf("repo:read where repo:write is granted: got %d %s", a.status, a.body)
+		}
+	}
+	w.want("another organisation, which the directory grants", w.send("GET", otherOrgPath, token, ""), 403, "insufficient_scope", "")
 	d.rights = func(keywright.Principal, string) (apptoken.Rights, error) { return apptoken.Rights{}, nil }
 	w.want("no rights any more", w.send("POST", tokensPath, token, request()), 403, "insufficient_scope", "")
 }
@@ -299,7 +308,42 @@ func TestOddNames(t *testing.T) {
 			}
 		}
 	}
+	before := d.asked.Load()
+	for _, names := range [][2]string{{"", "app123"}, {"myorg", ""}} {
+		_, err := w.Create(t.Context(), root, names[0], names[1], apptoken.Spec{Name: "x", Scopes: []string{"repo:read"}})
+		if err == nil || keywright.AsError(err).Code != keywright.CodeNotFound || d.asked.Load() != before {
+			t.Errorf("%q: got %v", names, err)
+		}
+	}
 	w.want("255 bytes", w.send("POST", strings.Replace(tokensPath, "myorg", strings.Repeat("x", 255), 1), w.key("person", "bob"), request()), 403, "insufficient_scope", "")
+}
+
+// Who may only read changes nothing, though it could hand out every scope.
+func TestReadersChangeNothing(t *testing.T) {
+	d := &hostDirectory{Directory: directory()}
+	w := newWorld(t, func(c *apptoken.Config) { c.Directory = d })
+	made := w.makeTokens(1, "myorg", "app123")[0]
+	d.rights = func(keywright.Principal, string) (apptoken.Rights, error) {
+		return apptoken.Rights{Read: true, Scopes: apptoken.Scopes()}, nil
+	}
+	spec := apptoken.Spec{Name: "x", Scopes: []string{"repo:read"}}
+	_, created := w.Create(t.Context(), root, "myorg", "app123", spec)
+	_, imported := w.Import(t.Context(), root, "myorg", "app123", spec, strings.Repeat("a", 40))
+	deleted := w.Delete(t.Context(), root, "myorg", "app123", made.ID)
+	for what, err := range map[string]error{"create": created, "import": imported, "delete": deleted} {
+		if err == nil || keywright.AsError(err).Code != keywright.CodeInsufficientScope {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	w.want("POST", w.send("POST", tokensPath, w.alice(), request()), 403, "insufficient_scope", "")
+	w.want("DELETE", w.send("DELETE", tokensPath+"/"+made.ID, w.alice(), ""), 403, "insufficient_scope", "")
+	if list, err := w.List(t.Context(), root, "myorg", "app123", apptoken.Page{}); err != nil || len(list.Tokens) != 1 {
+		t.Errorf("list: got %v, %v", list, err)
+	}
+	d.rights = func(keywright.Principal, string) (apptoken.Rights, error) { return apptoken.Rights{Scopes: apptoken.Scopes()}, nil }
+	if _, err := w.List(t.Context(), root, "myorg", "app123", apptoken.Page{}); err == nil || keywright.AsError(err).Code != keywright.CodeInsufficientScope {
+		t.Errorf("list by nobody: got %v", err)
+	}
 }
 
 func TestStatic(t *testing.T) {
@@ -328,6 +372,7 @@ func TestStatic(t *testing.T) {
 		{"a token", token("myorg", "org:admin"), "myorg", apptoken.Rights{Administer: true, Read: true, Scopes: common}},
 		{"a token elsewhere", token("myorg", "org:admin"), "other", apptoken.Rights{}},
 		{"a super user's token", token("myorg", "super:user"), "other", apptoken.Rights{Administer: true, Read: true, Scopes: all}},
+		{"a claim that looks like a token", keywright.Principal{Method: keywright.MethodExchange, Attrs: token("myorg").Attrs}, "myorg", apptoken.Rights{}},
 		{"a token with the scope admin", token("myorg", "admin"), "other", apptoken.Rights{}},
 	} {
 		got, err := s.Rights(t.Context(), tt.caller, tt.org)

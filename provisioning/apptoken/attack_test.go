@@ -201,7 +201,7 @@ func TestPRV34IDOR(t *testing.T) {
 	for name, id := range map[string]string{
 		"another application's": sibling.text("uuid"), "another organisation's": theirs.text("uuid"), "its number": "1", "another number": "2",
 		"upper case": strings.ToUpper(mine.text("uuid")), "without hyphens": strings.ReplaceAll(mine.text("uuid"), "-", ""), "in braces": "{" + mine.text("uuid") + "}",
-		"its public key id": w.who(mine.text("token")).Credential, "a path": "..%2F" + mine.text("uuid"), "with NUL": mine.text("uuid") + "%00",
+		"its public key id": w.who(mine.text("token")).Credential, "a byte more": mine.text("uuid") + "00", "a path": "..%2F" + mine.text("uuid"), "with NUL": mine.text("uuid") + "%00",
 	} {
 		if a := w.send("DELETE", tokensPath+"/"+id, alice, ""); a.status != 404 || a.body != missing.body {
 			t.Errorf("%s: got %d %s, want what a missing one gets", name, a.status, a.body)

@@ -66,7 +66,7 @@ func isToken(p keywright.Principal) bool {
 
 // isZeroTouch reports whether p is a super user who came by ZeroTouch.
 func isZeroTouch(p keywright.Principal) bool {
-	return p.Method == keywright.MethodProvisioning && p.Attrs[attrSuperUser] == "true" && !isToken(p)
+	return p.Method == keywright.MethodProvisioning && p.Attrs[attrSuperUser] == "true"
 }
 
 // authMethod is how p came, in the words of Quay's log.

@@ -84,8 +84,6 @@ func parseExpiration(raw []byte) (lifetime, error) {
 	case text[0] == '"':
 		d, err := parseUnits(text[1 : len(text)-1])
 		return lifetime{d: d}, err
-	case text[0] != '-' && (text[0] < '0' || text[0] > '9'):
-		return lifetime{}, errExpiration
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	switch {

@@ -134,8 +134,9 @@ func TestNoFailures(t *testing.T) {
 	}
 	standard := newWorld(t, func(c *apptoken.Config) { c.Failures = apptoken.FailureLimit{} })
 	for i := range 101 {
-		if a := standard.send("GET", tokensPath, "", ""); (a.status == 429) != (i == 100) {
-			t.Fatalf("failure %d: got %d", i, a.status)
+		a := standard.send("GET", tokensPath, "", "")
+		if (a.status == 429) != (i == 100) || i == 100 && a.header.Get("Retry-After") != "1" {
+			t.Fatalf("failure %d: got %d %v", i, a.status, a.header)
 		}
 	}
 }

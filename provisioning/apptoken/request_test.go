@@ -114,6 +114,14 @@ func TestBadRequests(t *testing.T) {
 		w.want(fmt.Sprintf("expiration %.20q", text), w.send("POST", tokensPath, admin, request("expiration", quote(text))), 400, "invalid_request", "'expiration'")
 	}
 	w.want("too large", w.send("POST", tokensPath, admin, request("name", quote(strings.Repeat("x", 1<<20)))), 413, "too_large", "")
+	for _, s := range []apptoken.Spec{
+		{Name: "\xff", Scopes: []string{"repo:read"}}, {Name: "x"}, {Name: "x", Scopes: []string{"repo:read"}, Lifetime: time.Millisecond},
+		{Name: "x", Scopes: []string{"repo:read"}, Lifetime: -time.Hour}, {Name: "x", Scopes: []string{"repo:read"}, Never: true},
+	} {
+		if _, err := w.Create(t.Context(), root, "myorg", "app123", s); err == nil || keywright.AsError(err).Code.Status() != 400 {
+			t.Errorf("%+v: got %v", s, err)
+		}
+	}
 	if n := w.count(apptoken.KindToken) + w.count(apptoken.KindApplication); n != 0 {
 		t.Errorf("%d records were written", n)
 	}

@@ -64,10 +64,10 @@ func (id uuid) cursor() string {
 
 func parseCursor(text string) (id uuid, err error) {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err == nil && len(data) == 1+len(id) && data[0] == cursorVersion {
+	if err == nil && len(data) == 1+len(id) {
 		id = uuid(data[1:])
 	}
-	if !id.valid() || id.cursor() != text { // the decoder passes over line ends
+	if !id.valid() || id.cursor() != text { // another version, or a line end, which the decoder passes over
 		return uuid{}, keywright.Errorf(keywright.CodeInvalidRequest, "next_page: not one that this server has given")
 	}
 	return id, nil

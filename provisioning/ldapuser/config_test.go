@@ -47,7 +47,7 @@ func TestNew(t *testing.T) {
 		{"plain on a name that begins like localhost", func(c *ldapuser.Config) { c.URL = "ldap://localhost.example.org" }, "shows passwords"},
 		{"StartTLS in TLS", func(c *ldapuser.Config) { c.URL, c.StartTLS = "ldaps://ldap.example.org", true }, "StartTLS"},
 		{"no base", func(c *ldapuser.Config) { c.BaseDN = "" }, "BaseDN is required"},
-		{"a base that is no DN", func(c *ldapuser.Config) { c.BaseDN = "example" }, "BaseDN"},
+		{"a base that is no DN", func(c *ldapuser.Config) { c.BaseDN = "example" }, "Config.BaseDN: "},
 		{"an account without a password", func(c *ldapuser.Config) { c.BindDN = "cn=search" }, "need each other"},
 		{"a password without an account", func(c *ldapuser.Config) { c.BindPassword = "secret" }, "need each other"},
 		{"an attribute that is a filter", func(c *ldapuser.Config) { c.UserAttribute = "uid=*)(uid" }, "UserAttribute"},

@@ -42,7 +42,7 @@ func (v *Verifier) check(ctx context.Context, username, password string) (subjec
 	}
 	defer nc.Close()
 	// go-ldap knows no context and has no timeout of its own. Closing what is
-	// below it ends whatever it waits for.
+	// below it ends whatever it waits for, and its goroutines.
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
 
@@ -58,7 +58,6 @@ func (v *Verifier) converse(ctx context.Context, nc net.Conn, username, password
 	if err != nil {
 		return "", fmt.Errorf("ldapuser: TLS: %w", err)
 	}
-	defer c.Close()
 	return v.login(c, username, password)
 }
 

@@ -19,16 +19,23 @@ import (
 
 // TestNoPasswordWithoutTLS has servers that do not start TLS when told to.
 func TestNoPasswordWithoutTLS(t *testing.T) {
-	for name, reply := range map[string][]byte{
-		"it does not know how":          answer(1, result(opExtendedDone, 2)),
-		"it is busy":                    answer(1, result(opExtendedDone, 51)),
-		"it answers another question":   answer(1, result(opBound, 0)),
-		"it promises and does not do":   append(answer(1, result(opExtendedDone, 0)), "no TLS\r\n"...),
-		"it goes on in the clear":       append(answer(1, result(opExtendedDone, 0)), answer(2, result(opBound, 0))...),
-		"it is not LDAP that it speaks": []byte("220 mail.example.org ESMTP\r\n"),
-		"it says good bye":              answer(0, result(opExtendedDone, 52)),
+	yes := answer(1, result(opExtendedDone, 0))
+	for _, tt := range []struct {
+		name  string
+		reply []byte
+		cause string
+	}{
+		{"it does not know how", answer(1, result(opExtendedDone, 2)), "Result Code 2 "},
+		{"it is busy", answer(1, result(opExtendedDone, 51)), "Result Code 51 "},
+		{"it answers another question", answer(1, result(opBound, 0)), "not an answer"},
+		{"it answers a later question", answer(2, result(opExtendedDone, 0)), "not an answer"},
+		{"it says good bye", answer(0, result(opExtendedDone, 52)), "not an answer"},
+		{"it sends half a message", element(0x30, element(0x02, []byte{1})), "not an answer"},
+		{"it promises and does not do", append(yes, "no TLS\r\n"...), "TLS: tls:"},
+		{"it goes on in the clear", append(yes, answer(2, result(opBound, 0))...), "TLS: tls:"},
+		{"it is not LDAP that it speaks", []byte("220 mail.example.org ESMTP\r\n"), "deadline"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
 			var heard recording
 			c := ldapuser.Config{StartTLS: true, BindDN: "cn=search", BindPassword: right, BaseDN: ldaptest.BaseDN, SuperUsers: []string{"kate"}, Timeout: time.Second}
 			c.URL = serve(t, func(nc net.Conn) {
@@ -40,12 +47,12 @@ func TestNoPasswordWithoutTLS(t *testing.T) {
 						return
 					}
 					if first {
-						nc.Write(reply)
+						nc.Write(tt.reply)
 					}
 				}
 			})
 			subject, err := newVerifier(t, c).VerifyPassword(t.Context(), "kate", right)
-			wantTrouble(t, subject, err, "")
+			wantTrouble(t, subject, err, tt.cause)
 			if heard.contains(right) || heard.contains("cn=search") {
 				t.Error("the password was sent")
 			}
