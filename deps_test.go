@@ -32,7 +32,7 @@ var (
 		"internal/agent", "internal/apicall", "internal/authorization", "internal/egress", "internal/endpoint", "internal/httpsig",
 		"internal/jose", "internal/limit", "internal/oidc", "internal/strictjson", "internal/token",
 	}
-	public    = []string{"", "agentauth", "bootstrap", "exchange", "keystore", "provisioning", "store", "store/storetest", "store/sqlstore"}
+	public    = []string{"", "agentauth", "bootstrap", "exchange", "keystore", "provisioning", "provisioning/ldapuser", "store", "store/storetest", "store/sqlstore"}
 	mechanism = room{rooms: append([]string{"", "store"}, workshops...)}
 )
 

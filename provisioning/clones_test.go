@@ -2,6 +2,7 @@ package provisioning_test
 
 import (
 	"crypto"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -213,6 +214,28 @@ func TestAFirstUseBesideARefreshIsSeen(t *testing.T) {
 	if n := len(w.events("provisioning.clone_detected")); n != 1 {
 		t.Errorf("%d events, want 1", n)
 	}
+}
+
+// What marks the use of a key goes when the key would have ended.
+func TestAKeyThatIsGivenAgainLeavesNothing(t *testing.T) {
+	st := new(spy)
+	w, signer := newWorld(t, unlimited, detecting, spied(st)), newEd25519(t)
+	w.bound("sdr-1", signer)
+	w.want("refresh", w.refresh("sdr-1", w.proof(signer, "sdr-1", 0)), 200, "")
+	st.set(func(c storeCall) error {
+		if c.method == "get" && c.kinds[0] == keywright.KindKeyFirst {
+			return errors.New("trouble")
+		}
+		return nil
+	})
+	w.want("nobody can tell whether it was used", w.refresh("sdr-1", w.proof(signer, "sdr-1", 0)), 503, "")
+	st.set(nil)
+	w.want("again", w.refresh("sdr-1", w.proof(signer, "sdr-1", 0)), 200, "")
+	w.clock.Advance(time.Hour)
+	if left := w.dump(keywright.KindKeyFirst, provisioning.KindProof); len(left) != 0 {
+		t.Errorf("an hour later is left: %v", left)
+	}
+	w.unlocked("at the end", "sdr-1")
 }
 
 func TestRefreshesInParallel(t *testing.T) {

@@ -189,6 +189,19 @@ func TestAKeyPairForManyTokensIsOneRunner(t *testing.T) {
 	}
 }
 
+// The other one comes when the key pair has been found to be free.
+func TestAKeyPairForTwoTokensAtOnceIsOneRunner(t *testing.T) {
+	st := new(spy)
+	w, signer := newWorld(t, spied(st)), newEd25519(t)
+	key := w.makeKey("ci")
+	one, two := w.provisionBound(key, "sdr-1"), w.provisionBound(key, "sdr-2")
+	st.once("commit", agent.Kind, func() { w.want("the other", w.enrollBound(two, signer), 201, "") })
+	w.want("the one", w.enrollBound(one, signer), 409, "")
+	if found, err := w.find(signer); err != nil || found.Name != "sdr-2" {
+		t.Errorf("the agent is %+v, %v", found, err)
+	}
+}
+
 func TestReEnrolmentReplacesTheKeyPair(t *testing.T) {
 	w, old, next := newWorld(t, unlimited), newEd25519(t), newP256(t)
 	first := w.provisionBound(w.makeKey("ci", `"scopes":["beat"]`), "sdr-1")

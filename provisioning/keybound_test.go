@@ -42,7 +42,7 @@ func TestARunnerWithAKeyPairEnrols(t *testing.T) {
 				t.Errorf("the runner is shown as %s, want jkt %s", shown.body, thumbprint)
 			}
 			found, err := w.find(signer)
-			if err != nil || found.Name != "sdr-1" || fmt.Sprint(found.Scopes) != "[beat]" || found.Attrs["runner"] != "sdr-1" || found.Attrs["tags"] != "blue" || found.Attrs["provisioned_by"] != "provisioning:ci" {
+			if err != nil || found.Name != "sdr-1" || fmt.Sprint(found.Scopes) != "[beat]" || found.Attrs["runner"] != "sdr-1" || found.Attrs["tags"] != "blue" || found.Attrs["provisioned_by"] != "provisioning:ci" || !found.Created.Equal(epoch) {
 				t.Errorf("the agent is %+v, %v", found, err)
 			}
 			if found.JWK == nil || strings.Contains(string(found.JWK), `"d"`) {

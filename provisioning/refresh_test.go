@@ -1,6 +1,7 @@
 package provisioning_test
 
 import (
+	"crypto"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -164,6 +165,35 @@ func TestAProofIsGoodForOneRefresh(t *testing.T) {
 	w.want("another", w.refresh("sdr-1", w.proof(signer, "sdr-1", 0)), 200, "")
 	if n := len(w.events("provisioning.runner_refreshed")); n != 2 {
 		t.Errorf("%d refreshes, want 2", n)
+	}
+}
+
+// The ids of proofs are the runner's own: another may have chosen the same.
+func TestProofsOfTwoKeyPairsMayHaveOneID(t *testing.T) {
+	w := newWorld(t, unlimited)
+	refresh := func(signer crypto.Signer, id string) answer {
+		claims := map[string]any{"aud": base, "sub": id, "iat": epoch.Unix(), "exp": epoch.Unix() + 60, "jti": "one"}
+		return w.refresh(id, signed(map[string]any{"alg": "EdDSA", "typ": "runner-refresh+jwt"}, claims, withEd25519(signer)))
+	}
+	first, second, third := newEd25519(t), newEd25519(t), newEd25519(t)
+	w.bound("sdr-1", first)
+	w.bound("sdr-2", second)
+	w.want("the first", refresh(first, "sdr-1"), 200, "")
+	w.want("the first again", refresh(first, "sdr-1"), 401, badKey)
+	w.want("the second", refresh(second, "sdr-2"), 200, "")
+	w.want("re-enrol", w.enrollBound(w.reEnroll("sdr-1"), third), 201, "")
+	w.want("the first with another key pair", refresh(third, "sdr-1"), 200, "")
+}
+
+func TestARefreshBesideTheEndOfItsAgent(t *testing.T) {
+	st := new(spy)
+	w, signer := newWorld(t, spied(st)), newEd25519(t)
+	w.bound("sdr-1", signer)
+	before := len(w.dump(keywright.KindKey))
+	st.once("commit", provisioning.KindProof, func() { w.setAgent(signer, func(a *agent.Record) { a.Disabled = true }) })
+	w.want("refresh", w.refresh("sdr-1", w.proof(signer, "sdr-1", 0)), 403, "This runner is disabled")
+	if keys := len(w.dump(keywright.KindKey)) - before; keys != 0 {
+		t.Errorf("%d keys were made, want none", keys)
 	}
 }
 

@@ -2,6 +2,7 @@ package provisioning_test
 
 import (
 	"encoding/json"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -104,6 +105,27 @@ func TestRotationsInParallelLeaveOneNewKey(t *testing.T) {
 	}
 }
 
+// The other one replaces the new key when the first is about to look whether it was used.
+func TestARotationBesideAnotherOfAnUnusedKey(t *testing.T) {
+	st := new(spy)
+	w := newWorld(t, unlimited, spied(st))
+	old := w.runner("sdr-1")
+	w.want("its answer gets lost", w.call("POST", rotatePath, old, ""), 200, "")
+	var done atomic.Bool
+	st.set(func(c storeCall) error {
+		if c.method == "get" && len(c.kinds) == 2 && c.kinds[1] == keywright.KindKeyFirst && c.kinds[0] == keywright.KindKey && done.CompareAndSwap(false, true) {
+			w.want("the other", w.call("POST", rotatePath, old, ""), 200, "")
+		}
+		return nil
+	})
+	a := w.call("POST", rotatePath, old, "")
+	w.want("the one", a, 200, "")
+	w.want("its key", w.call("GET", "/runner", a.field("api_key"), ""), 200, "")
+	if !done.Load() {
+		t.Error("the other did not come between")
+	}
+}
+
 // A rotation that another change of the runner comes before is made again.
 func TestARotationBesideAnotherChange(t *testing.T) {
 	st := new(spy)
@@ -111,10 +133,11 @@ func TestARotationBesideAnotherChange(t *testing.T) {
 	old := w.runner("sdr-1")
 	st.once("commit", keywright.KindKey, func() {
 		w.want("disable", w.call("POST", "/api/runners/sdr-1/disable", w.admin, ""), 200, "")
-		w.want("enable", w.call("POST", "/api/runners/sdr-1/enable", w.admin, ""), 200, "")
 	})
 	a := w.call("POST", rotatePath, old, "")
 	w.want("rotate", a, 200, "")
+	w.want("its key, disabled", w.call("GET", "/runner", a.field("api_key"), ""), 401, badKey)
+	w.want("enable", w.call("POST", "/api/runners/sdr-1/enable", w.admin, ""), 200, "")
 	w.want("its key", w.call("GET", "/runner", a.field("api_key"), ""), 200, "")
 
 	// Beside its end, it is refused.

@@ -84,8 +84,10 @@ func (a runners) registerRunner(w http.ResponseWriter, r *http.Request) (any, er
 		return nil, err
 	}
 	switch {
-	case req.Hostname == "" || len(req.Hostname) > 255:
+	case req.Hostname == "":
 		return nil, missing("hostname")
+	case len(req.Hostname) > 255:
+		return nil, keywright.Errorf(keywright.CodeInvalidRequest, "hostname: longer than 255 bytes")
 	case len(req.Devices) == 0:
 		return nil, missing("devices")
 	case req.Devices[0] != '[' || len(req.Devices) > maxDevices:

@@ -340,7 +340,9 @@ func TestReadersChangeNothing(t *testing.T) {
 	if list, err := w.List(t.Context(), root, "myorg", "app123", apptoken.Page{}); err != nil || len(list.Tokens) != 1 {
 		t.Errorf("list: got %v, %v", list, err)
 	}
-	d.rights = func(keywright.Principal, string) (apptoken.Rights, error) { return apptoken.Rights{Scopes: apptoken.Scopes()}, nil }
+	d.rights = func(keywright.Principal, string) (apptoken.Rights, error) {
+		return apptoken.Rights{Scopes: apptoken.Scopes()}, nil
+	}
 	if _, err := w.List(t.Context(), root, "myorg", "app123", apptoken.Page{}); err == nil || keywright.AsError(err).Code != keywright.CodeInsufficientScope {
 		t.Errorf("list by nobody: got %v", err)
 	}

@@ -99,7 +99,7 @@ func (h *Handler) EnableApplication(ctx context.Context, actor keywright.Princip
 }
 
 func (h *Handler) setDisabled(ctx context.Context, actor keywright.Principal, app Application, disabled bool) error {
-	return persist(ctx, func() error {
+	return persist(func() error {
 		a, err := h.anyApplication(ctx, app)
 		if err != nil || a.Disabled == disabled {
 			return err
@@ -133,7 +133,7 @@ func (h *Handler) DeleteApplication(ctx context.Context, actor keywright.Princip
 	if !isName(org) || !isName(clientID) {
 		return notFound(nil)
 	}
-	err := persist(ctx, func() error {
+	err := persist(func() error {
 		a, err := h.anyApplication(ctx, app)
 		if err != nil || a.Deleted {
 			return err

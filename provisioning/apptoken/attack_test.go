@@ -30,6 +30,11 @@ func TestPRV01NoCredentials(t *testing.T) {
 	if got := len(w.events("apptoken.refused")); got != 5 {
 		t.Errorf("the audit has heard of %d of 5 refusals", got)
 	}
+	// Whoever comes with a bad credential is told of once, by who has looked at it.
+	w.send("GET", tokensPath, "Bearer quay_oat_"+strings.Repeat("0", 45), "")
+	if own, keys := len(w.events("apptoken.refused")), len(w.events("key.refused")); own != 5 || keys != 1 {
+		t.Errorf("a bad key: heard of %d times here and %d times there", own-5, keys)
+	}
 }
 
 func TestPRV02AuthorizationGrammar(t *testing.T) {

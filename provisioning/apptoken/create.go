@@ -79,16 +79,16 @@ func (h *Handler) tryCreate(ctx context.Context, a admitted, s Spec, mint minter
 		return NewToken{}, err
 	}
 	defer release()
-	err = persist(ctx, issue)
+	err = persist(issue)
 	return made, err
 }
 
 // persist is endpoint.Retry for changes that many others may get in the way of:
 // the tokens of an application, where they are counted, come one by one.
-func persist(ctx context.Context, do func() error) (err error) {
+func persist(do func() error) (err error) {
 	for range 50 {
 		err = endpoint.Retry(do)
-		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) || ctx.Err() != nil {
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrExists) {
 			break
 		}
 	}

@@ -46,6 +46,23 @@ func TestStoreTrouble(t *testing.T) {
 	}
 }
 
+// So it is when only what is known of the keys cannot be read.
+func TestKeysInTrouble(t *testing.T) {
+	w := newWorld(t)
+	made := w.makeTokens(1, "myorg", "app123")[0]
+	w.db.noKeys.Store(true)
+	_, listed := w.List(t.Context(), root, "myorg", "app123", apptoken.Page{})
+	deleted := w.Delete(t.Context(), root, "myorg", "app123", made.ID)
+	for what, err := range map[string]error{"list": listed, "delete": deleted} {
+		if err == nil || keywright.AsError(err).Code != keywright.CodeUnavailable {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	if w.db.noKeys.Store(false); !w.works(made.Text) {
+		t.Error("it was deleted in part")
+	}
+}
+
 // again makes up for a token that went with its application.
 func (w *world) again(old answer) answer {
 	w.t.Helper()

@@ -37,6 +37,7 @@ type faulty struct {
 	store.Store
 	commits, reads, lists, adds atomic.Pointer[error]            // what these return instead of trying
 	before                      atomic.Pointer[func([]store.Op)] // runs before each Commit
+	noKeys                      atomic.Bool                      // Get fails that begin with a key
 }
 
 func (f *faulty) Commit(ctx context.Context, ops ...store.Op) error {
@@ -52,6 +53,9 @@ func (f *faulty) Commit(ctx context.Context, ops ...store.Op) error {
 func (f *faulty) Get(ctx context.Context, keys ...store.Key) ([]store.Record, error) {
 	if err := f.reads.Load(); err != nil {
 		return nil, *err
+	}
+	if f.noKeys.Load() && keys[0].Kind == keywright.KindKey {
+		return nil, errDown
 	}
 	return f.Store.Get(ctx, keys...)
 }

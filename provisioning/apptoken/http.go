@@ -109,7 +109,7 @@ func readPage(query string) (p Page, err error) {
 	}
 	if values.Has("limit") {
 		n, err := strconv.ParseUint(values.Get("limit"), 10, 16)
-		if err != nil || n == 0 || n > maxPage {
+		if err != nil || n == 0 {
 			return Page{}, errLimit()
 		}
 		p.Limit = int(n)

@@ -64,6 +64,29 @@ func TestRateIsPerToken(t *testing.T) {
 	}
 }
 
+// Callers that have no credential of their own are told apart by their names.
+func TestRateOfSessions(t *testing.T) {
+	w := newWorld(t, func(c *apptoken.Config) { c.Rate, c.Callers = 1, people{} })
+	for _, tt := range []struct {
+		name   string
+		status int
+	}{{"ann", 403}, {"bea", 403}, {"ann", 429}} {
+		if a := w.send("GET", tokensPath, basic(tt.name), ""); a.status != tt.status {
+			t.Errorf("%s: got %d, want %d", tt.name, a.status, tt.status)
+		}
+	}
+}
+
+type people struct{}
+
+func (people) Authenticate(r *http.Request) (keywright.Principal, error) {
+	name, _, ok := r.BasicAuth()
+	if !ok {
+		return keywright.Principal{}, keywright.ErrNoCredential
+	}
+	return keywright.Principal{Method: "session", Subject: name}, nil
+}
+
 func basic(user string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":pw"))
 }

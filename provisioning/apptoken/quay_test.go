@@ -215,6 +215,10 @@ func TestWeaknessCSRFForADeadToken(t *testing.T) {
 
 func TestWeaknessLocalTimes(t *testing.T) {
 	w := newWorld(t) // whose clock is 5:30 ahead of UTC
+	made, err := w.Create(t.Context(), root, "myorg", "app123", spec)
+	if must(t, err); made.Created.Location() != time.UTC || made.Expires.Location() != time.UTC {
+		t.Errorf("in Go: got %v to %v", made.Created, made.Expires)
+	}
 	a := w.create(w.admin(), tokensPath, request("expiration", "60"))
 	if a.text("created") != "2026-01-01T00:00:00Z" || a.text("expires_at") != "2026-01-01T00:01:00Z" {
 		t.Errorf("got %s", a.body)

@@ -3,6 +3,7 @@ package apptoken_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -161,6 +162,28 @@ func TestMaxTokensAtOnce(t *testing.T) {
 	}
 	w.makeTokens(9, "myorg", "app123")
 	w.want("full after the expiry of others", w.send("POST", tokensPath, admin, request()), 400, "invalid_request", "Token limit reached")
+}
+
+// Others that are first, again and again, do not keep a token from being made.
+func TestMaxTokensIsPersistent(t *testing.T) {
+	limit := func(c *apptoken.Config) { c.Policy.MaxTokens = 100 }
+	w := newWorld(t, limit)
+	twin := w.twin(limit)
+	var n atomic.Int32
+	hook := func(ops []store.Op) {
+		change := slices.ContainsFunc(ops, func(op store.Op) bool { return op.Record.Kind == apptoken.KindApplication })
+		if change && n.Add(1) <= 10 {
+			twin.makeTokens(1, "myorg", "app123")
+		}
+	}
+	w.db.before.Store(&hook)
+	if a := w.makeTokens(1, "myorg", "app123"); !w.works(a[0].Text) || n.Load() != 11 {
+		t.Errorf("made after %d tries", n.Load())
+	}
+	n.Store(0)
+	if err := w.DeleteApplication(t.Context(), root, "myorg", "app123"); err != nil || w.count(apptoken.KindToken) != 0 {
+		t.Errorf("delete: %v", err)
+	}
 }
 
 // A limit counts the tokens that were there before it came.

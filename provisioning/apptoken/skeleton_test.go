@@ -3,6 +3,7 @@ package apptoken_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -26,6 +27,9 @@ func TestLifeOfAToken(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"organization": "myorg", "application": "app123", "token_id": id, "created_by": "root"}, p.Attrs); diff != "" {
 		t.Errorf("attrs (-want +got):\n%s", diff)
+	}
+	if !p.Expires.Equal(t0.Truncate(time.Second).Add(time.Hour)) {
+		t.Errorf("the key expires at %v", p.Expires)
 	}
 	if err := w.host.Keys.Flush(t.Context()); err != nil {
 		t.Fatal(err)

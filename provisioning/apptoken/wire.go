@@ -41,22 +41,19 @@ type tokenRecord struct {
 // createRequest has Quay's members, and scopes. Members of more than one type
 // are read below.
 type createRequest struct {
-	Name       *string         `json:"name"`
+	Name       string          `json:"name"`
 	Scope      json.RawMessage `json:"scope"`
 	Scopes     json.RawMessage `json:"scopes"`
 	Expiration json.RawMessage `json:"expiration"`
 }
 
 func (r createRequest) spec() (Spec, error) {
-	if r.Name == nil {
-		return Spec{}, keywright.Errorf(keywright.CodeInvalidRequest, "'name' is missing")
-	}
 	scopes, err := r.scopes()
 	if err != nil {
 		return Spec{}, err
 	}
 	l, err := parseExpiration(r.Expiration)
-	return Spec{Name: *r.Name, Scopes: scopes, Lifetime: l.d, Never: l.never}, err
+	return Spec{Name: r.Name, Scopes: scopes, Lifetime: l.d, Never: l.never}, err
 }
 
 // scopes reads scope, a string, or scopes, a list of strings.

@@ -9,28 +9,46 @@ import (
 	"github.com/keywright/keywright/provisioning/ldapuser/ldaptest"
 )
 
+// least is the least that New accepts.
+var least = ldapuser.Config{URL: "ldap://127.0.0.1", BaseDN: ldaptest.BaseDN, SuperUsers: []string{"kate"}}
+
 func TestNew(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*ldapuser.Config)
-		want   string // in the error; "": none
 	}{
-		{"the least", func(*ldapuser.Config) {}, ""},
-		{"ldaps", func(c *ldapuser.Config) { c.URL = "ldaps://ldap.example.org" }, ""},
-		{"ldaps with a port and a slash", func(c *ldapuser.Config) { c.URL = "ldaps://ldap.example.org:1636/" }, ""},
-		{"StartTLS", func(c *ldapuser.Config) { c.URL, c.StartTLS = "ldap://ldap.example.org", true }, ""},
-		{"plain on localhost", func(c *ldapuser.Config) { c.URL = "ldap://localhost" }, ""},
-		{"plain on a loopback address", func(c *ldapuser.Config) { c.URL = "ldap://127.8.0.1:389" }, ""},
-		{"plain on the loopback address of IPv6", func(c *ldapuser.Config) { c.URL = "ldap://[::1]:389" }, ""},
-		{"plain elsewhere, insecurely", func(c *ldapuser.Config) { c.URL, c.InsecurePlain = "ldap://ldap.example.org", true }, ""},
+		{"the least", func(*ldapuser.Config) {}},
+		{"ldaps", func(c *ldapuser.Config) { c.URL = "ldaps://ldap.example.org" }},
+		{"ldaps with a port and a slash", func(c *ldapuser.Config) { c.URL = "ldaps://ldap.example.org:1636/" }},
+		{"StartTLS", func(c *ldapuser.Config) { c.URL, c.StartTLS = "ldap://ldap.example.org", true }},
+		{"plain on localhost", func(c *ldapuser.Config) { c.URL = "ldap://localhost" }},
+		{"plain on a loopback address", func(c *ldapuser.Config) { c.URL = "ldap://127.8.0.1:389" }},
+		{"plain on the loopback address of IPv6", func(c *ldapuser.Config) { c.URL = "ldap://[::1]:389" }},
+		{"plain elsewhere, insecurely", func(c *ldapuser.Config) { c.URL, c.InsecurePlain = "ldap://ldap.example.org", true }},
 		{"everything", func(c *ldapuser.Config) {
 			c.BindDN, c.BindPassword, c.UserAttribute = "cn=search", "secret", "sAMAccountName"
 			c.UserFilter, c.SuperUserFilter, c.Timeout = "(objectClass=person)", "(&(a=b)(!(c=d)))", time.Second
-		}, ""},
+		}},
 		{"an account that is no DN, as Active Directory allows", func(c *ldapuser.Config) {
 			c.BindDN, c.BindPassword = "search@example.org", "secret"
-		}, ""},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := least
+			tt.change(&c)
+			if v, err := ldapuser.New(c); v == nil || err != nil {
+				t.Errorf("got %v, %v", v, err)
+			}
+		})
+	}
+}
 
+func TestNewRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*ldapuser.Config)
+		want   string // in the error
+	}{
 		{"no URL", func(c *ldapuser.Config) { c.URL = "" }, "neither ldap://"},
 		{"a URL of another kind", func(c *ldapuser.Config) { c.URL = "https://ldap.example.org" }, "neither ldap://"},
 		{"a URL that is none", func(c *ldapuser.Config) { c.URL = "ldap://[" }, "no URL"},
@@ -63,16 +81,14 @@ func TestNew(t *testing.T) {
 		{"a negative timeout", func(c *ldapuser.Config) { c.Timeout = -1 }, "Timeout"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := ldapuser.Config{URL: "ldap://127.0.0.1", BaseDN: ldaptest.BaseDN, SuperUsers: []string{"kate"}}
+			c := least
 			tt.change(&c)
 			v, err := ldapuser.New(c)
-			switch {
-			case (err == nil) != (v != nil):
-				t.Errorf("got %v, %v", v, err)
-			case (err == nil) != (tt.want == ""), err != nil && !strings.Contains(err.Error(), tt.want):
-				t.Errorf("got error %v, want one with %q", err, tt.want)
-			case err != nil && (!strings.HasPrefix(err.Error(), "ldapuser: ") || strings.Contains(err.Error(), "secret")):
-				t.Errorf("error %v", err)
+			if v != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, %v, want an error with %q", v, err, tt.want)
+			}
+			if !strings.HasPrefix(err.Error(), "ldapuser: ") || strings.Contains(err.Error(), "secret") {
+				t.Errorf("got %v", err)
 			}
 		})
 	}

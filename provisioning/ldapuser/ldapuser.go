@@ -17,7 +17,8 @@
 //
 // A wrong password, an unknown name and a user who is no super user cannot be
 // told apart from outside: the answer is the same, the directory is asked as
-// often, and it comes after as much time. The cause is in the error, for the audit.
+// often, and refusals come at steps of half a second. The cause is in the error,
+// for the audit.
 //
 // A refused login counts in the directory: where it locks accounts, it locks
 // them after so many here too. Whoever mounts a Verifier limits failures.
@@ -51,7 +52,8 @@ type Config struct {
 	// BaseDN is the entry below which the users are.
 	BaseDN string
 
-	// UserAttribute holds the name of a user; empty: uid.
+	// UserAttribute holds the name of a user; empty: uid. Who has two names
+	// is refused.
 	UserAttribute string
 
 	// UserFilter is what users must match in addition, such as
