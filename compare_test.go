@@ -37,6 +37,11 @@ var comparisons = map[string]string{
 	"exchange/index.go: r.preset.kinds[claim] == text":      "the type of a claim",
 	"internal/token/hash.go: got.Pepper != h.pepper":        "the ids of peppers",
 
+	"provisioning/apptoken/expiry.go: text == \"null\"":           "a member of a request",
+	"provisioning/apptoken/expiry.go: text == `\"never\"`":        "a member of a request",
+	"provisioning/apptoken/expiry.go: text[0] == '\"'":            "a member of a request",
+	"provisioning/apptoken/uuid.go: id.String() == text":          "a token's public id",
+	"provisioning/apptoken/uuid.go: id.cursor() != text":          "a token's public id",
 	"provisioning/binding.go: normalMAC(mac) != normalMAC(r.MAC)": "the address of a network card",
 }
 

@@ -130,6 +130,11 @@ func (f authFunc) Authenticate(r *http.Request) (keywright.Principal, error) { r
 func TestPermission(t *testing.T) {
 	const scope = "create_provisioning_key"
 	w := newWorld(t, func(s *setup) { s.config.Permission = scope })
+	for _, path := range []string{keysPath, "/api/runners"} {
+		if got := w.call("GET", path, "", "").header.Get("WWW-Authenticate"); got != "Bearer" {
+			t.Errorf("%s: WWW-Authenticate %q, want that of Admin", path, got)
+		}
+	}
 	may := w.issue(keywright.KeySpec{Kind: "admin", Method: keywright.MethodHost, Subject: "op", Scopes: []string{"x", scope}})
 	w.want("create", w.call("POST", keysPath, may, `{"key_id":"ci"}`), 201, "")
 	for _, c := range []struct{ method, path, body string }{
@@ -195,6 +200,11 @@ func TestCookieSessions(t *testing.T) {
 			body = `{"key_id":"ci"}`
 		}
 		tt.w.want(tt.name, tt.w.call(tt.method, keysPath, "", body, tt.header...), tt.status, tt.text)
+	}
+	for name, w := range map[string]*world{"guarded": guarded, "bare": bare} {
+		if _, has := w.call("GET", keysPath, "", "").header["Www-Authenticate"]; has {
+			t.Errorf("%s: a challenge that Admin has not", name)
+		}
 	}
 	asAdmin := []string{"Content-Type", form, "Cookie", "session_token=good"}
 	for _, c := range []struct{ path, body string }{

@@ -22,6 +22,9 @@ func (req *EnrollRequest) check() error {
 	if req.ID == "" {
 		req.ID = req.AgentID
 	}
+	if string(req.PublicKey) == "null" {
+		req.PublicKey = nil // as with every other member
+	}
 	keyBound := len(req.PublicKey) > 0 || req.Proof != ""
 	switch {
 	case req.Token == "":

@@ -1,6 +1,7 @@
 package provisioning_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -240,4 +241,24 @@ func TestReEnrolmentIsForOneRunner(t *testing.T) {
 	live := make()
 	w.want("another of its name", w.enroll(newer.field("token"), newer.field("api_key"), "sdr-1"), 401, badToken)
 	w.want("which lives on", w.call("GET", "/runner", live, ""), 200, "")
+}
+
+// A runner in Python sends null for what it does not have.
+func TestMembersThatAreNullAreAbsent(t *testing.T) {
+	w := newWorld(t)
+	token, key := w.provision(w.makeKey("ci"), "sdr-1")
+	body := `{"enrollment_token":"` + token + `","api_key":"` + key + `","runner_id":"sdr-1","hostname":"h","devices":[],"mac_address":null,"agent_id":null,"public_key":null,"proof":null}`
+	w.want("enrol", w.call("POST", "/api/enrollment/enroll", "", body), 201, "")
+}
+
+func TestServerURLInAnotherCase(t *testing.T) {
+	w := newWorld(t, func(s *setup) { s.host.URL = &url.URL{Scheme: "https", Host: "Server.Example:8443", Path: "/Prefix/"} })
+	key := w.makeKey("ci")
+	for _, u := range []string{"https://server.example:8443/Prefix", "https://SERVER.example:8443/Prefix/", ""} {
+		a := w.call("POST", "/api/provisioning/provision", key, `{"runner_name":"sdr-1","server_url":"`+u+`"}`)
+		if a.status != 201 || !strings.Contains(a.field("config_yaml"), `server_url: "https://server.example:8443/Prefix"`) {
+			t.Errorf("%q: got %d %s", u, a.status, a.body)
+		}
+	}
+	w.want("another path", w.call("POST", "/api/provisioning/provision", key, `{"runner_name":"sdr-1","server_url":"https://server.example:8443/prefix"}`), 400, "server_url: not an address of this server")
 }

@@ -97,7 +97,7 @@ func (t *ticket) record() (store.Record, error) {
 func readTicket(r store.Record) (*ticket, error) {
 	t := &ticket{version: r.Version}
 	if err := json.Unmarshal(r.Data, t); err != nil {
-		return nil, fmt.Errorf("provisioning: enrolment %s: %w", r.ID, err)
+		return nil, spoiled(r, err)
 	}
 	return t, nil
 }

@@ -69,7 +69,10 @@ var trials = []trial{
 		w.enrolled("sdr-1")
 		return "POST", "/api/enrollment/re-enroll/sdr-1", w.admin, ""
 	}, 201},
-	{"list tokens", func(w *world) (_, _, _, _ string) { return "GET", "/api/enrollment/tokens", w.admin, "" }, 200},
+	{"list tokens", func(w *world) (_, _, _, _ string) {
+		w.provision(w.makeKey("ci"), "sdr-1")
+		return "GET", "/api/enrollment/tokens", w.admin, ""
+	}, 200},
 	{"delete a token", func(w *world) (_, _, _, _ string) {
 		token, _ := w.provision(w.makeKey("ci", `"max_pending":3`), "sdr-1")
 		return "DELETE", "/api/enrollment/token/" + token, w.admin, ""

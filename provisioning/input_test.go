@@ -1,6 +1,7 @@
 package provisioning_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -43,6 +44,11 @@ func TestBadInputNamesItsFieldAndWritesNothing(t *testing.T) {
 		}
 		return "{" + strings.Join(append(members, `"`+field+`":%s`), ",") + "}"
 	}
+	var words []string
+	for i := range 65 {
+		words = append(words, fmt.Sprintf(`"w%d"`, i))
+	}
+	crowd := "[" + strings.Join(words, ",") + "]"
 	many := func(n int, one string) string { return "[" + strings.TrimSuffix(strings.Repeat(one+",", n), ",") + "]" }
 	var forms []form
 	for field, bad := range map[string][]string{
@@ -50,7 +56,7 @@ func TestBadInputNamesItsFieldAndWritesNothing(t *testing.T) {
 		"max_uses": noInt, "max_pending": append([]string{`201`}, noInt...), "per_hour": noInt,
 		"runner_pattern": append([]string{`"a?"`, `"[a]"`, `"a\\*"`, `"é*"`, `"a b"`, `"a/b"`, `"` + strings.Repeat("*", 256) + `"`}, noText...),
 		"networks":       {`"10.0.0.0/8"`, `1`, `{}`, `[1]`, `[""]`, `["10.0.0.1"]`, `["10.0.0.0/33"]`, `["10.0.0.0/-1"]`, `["::/129"]`, `["a.b/8"]`, `["fe80::1%eth0/64"]`, `["10.0.0.0/08"]`, `["::ffff:10.0.0.0/104"]`, `[null]`, many(65, `"10.0.0.0/8"`)},
-		"scopes":         append([]string{many(65, `"a"`)}, noWord...), "tags": append([]string{many(65, `"a"`)}, noWord...),
+		"scopes":         append([]string{crowd}, noWord...), "tags": append([]string{crowd}, noWord...),
 	} {
 		body := `{"key_id":"new","` + field + `":%s}`
 		if field == "key_id" {
@@ -184,4 +190,43 @@ func TestPRV29StrictJSON(t *testing.T) {
 	w.unchanged("refused", before)
 	w.want("as a form, by a key", w.call("POST", provisionPath, key, named("sdr-1"), "Content-Type", "application/x-www-form-urlencoded"), 201, "")
 	w.want("compressed", w.call("POST", provisionPath, key, named("sdr-1"), "Content-Encoding", "gzip"), 400, "the body must not be compressed")
+}
+
+// A token is deleted by its text, or by how it begins as the list has it, and by
+// nothing else.
+func TestDeleteToken(t *testing.T) {
+	w := newWorld(t)
+	key := w.makeKey("ci")
+	token, apiKey := w.provision(key, "sdr-1")
+	before := w.dump(kinds...)
+	for _, bad := range []string{
+		"ck_enroll_", "ck_enroll_%20", "%2e%2e", token[10:22], token[:21], token[:23], strings.Replace(token, "ck_enroll", "ck_runner", 1), apiKey, key, "ck_enroll_" + apiKey[10:22],
+		strings.Replace(token[:22], "ck_enroll", "ck_runner", 1), "ck_enroll_%2F%2F%2F%2F%2F%2F%2F%2F%2F%2F%2F%2F", strings.Repeat("x", 5000),
+	} {
+		w.want(bad, w.call("DELETE", "/api/enrollment/token/"+bad, w.admin, ""), 404, "Token not found")
+	}
+	w.unchanged("refused", before)
+	w.want("by how it begins", w.call("DELETE", "/api/enrollment/token/"+token[:22], w.admin, ""), 200, "")
+	w.want("again", w.call("DELETE", "/api/enrollment/token/"+token[:22], w.admin, ""), 404, "Token not found")
+	w.want("again, whole", w.call("DELETE", "/api/enrollment/token/"+token, w.admin, ""), 404, "Token not found")
+	if left := w.dump(provisioning.KindEnrollment, provisioning.KindPending, provisioning.KindMade); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	older, _ := w.provision(key, "sdr-1")
+	newer, newerKey := w.provision(key, "sdr-1")
+	w.want("one that was replaced", w.call("DELETE", "/api/enrollment/token/"+older, w.admin, ""), 404, "Token not found")
+	w.want("the other is still good", w.enroll(newer, newerKey, "sdr-1"), 201, "")
+}
+
+// A device's name is a text or a number, and stays what it is.
+func TestDeviceNames(t *testing.T) {
+	for _, name := range []string{`0`, `17`, `-3`, `"a"`, `"017"`, `"+1"`, `"1.5"`, `""`} {
+		var d provisioning.Device
+		if err := json.Unmarshal([]byte(`{"name":`+name+`,"model":"m"}`), &d); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := json.Marshal(d); err != nil || string(got) != `{"name":`+name+`,"model":"m"}` {
+			t.Errorf("%s: got %s, %v", name, got, err)
+		}
+	}
 }

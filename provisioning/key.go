@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -52,8 +53,15 @@ func (k storedKey) counter() string { return store.ID("provisioning.uses", k.ID,
 
 func readKey(r store.Record) (storedKey, error) {
 	k := storedKey{version: r.Version}
-	err := json.Unmarshal(r.Data, &k.keyRecord)
-	return k, err
+	if err := json.Unmarshal(r.Data, &k.keyRecord); err != nil {
+		return storedKey{}, spoiled(r, err)
+	}
+	return k, nil
+}
+
+// spoiled is a record of ours that cannot be read.
+func spoiled(r store.Record, err error) error {
+	return keywright.Wrap(keywright.CodeInternal, fmt.Errorf("provisioning: record %s %s: %w", r.Kind, r.ID, err))
 }
 
 // check completes s.

@@ -143,7 +143,11 @@ func New(c Config) (*Handler, error) {
 	if h.binding < BindOff || h.binding > Bind {
 		return nil, fmt.Errorf("provisioning: Config.Binding: there is no %d", h.binding)
 	}
-	h.servers = []string{h.base}
+	own, err := serverURL(h.base)
+	if err != nil {
+		return nil, fmt.Errorf("provisioning: Config.Host.URL: %w", err)
+	}
+	h.servers = []string{own}
 	for _, s := range c.ServerURLs {
 		u, err := serverURL(s)
 		if err != nil {

@@ -3,7 +3,6 @@ package provisioning
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ func (r storedRunner) record() (store.Record, error) {
 func readRunner(r store.Record) (storedRunner, error) {
 	s := storedRunner{version: r.Version}
 	if err := json.Unmarshal(r.Data, &s.runnerRecord); err != nil {
-		return s, fmt.Errorf("provisioning: runner %s: %w", r.ID, err)
+		return storedRunner{}, spoiled(r, err)
 	}
 	return s, nil
 }
@@ -273,7 +272,7 @@ func (h *Handler) KeyRunners(ctx context.Context, id string) ([]MadeRunner, erro
 		}
 		since, err := time.Parse(time.RFC3339, string(r.Data))
 		if err != nil {
-			return nil, fmt.Errorf("provisioning: %s %s: %w", r.Kind, r.ID, err)
+			return nil, spoiled(r, err)
 		}
 		runner := strings.TrimPrefix(r.ID, prefix)
 		made = append(made, MadeRunner{ID: runner, Status: "pending", Since: since, Expires: r.Expires})

@@ -197,6 +197,10 @@ func TestDeleteRunner(t *testing.T) {
 		w.want("a key of a deleted runner", w.call("GET", "/runner", key, ""), 401, badKey)
 		w.want("a key of a deleted runner", w.call("POST", "/api/enrollment/rotate", key, ""), 401, badKey)
 	}
+	id, _ := w.host.Keys.ID(second)
+	if _, err := w.host.Keys.Lookup(t.Context(), id); keywright.AsError(err).Code != keywright.CodeNotFound {
+		t.Errorf("its API key: got %v", err)
+	}
 	if left := w.dump(provisioning.KindRunner, provisioning.KindPending, provisioning.KindMade, provisioning.KindSlot); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}

@@ -15,8 +15,10 @@ type applicationsConfig struct {
 	RateLimits    bool                    `json:"FEATURE_RATE_LIMITS"`
 	SuperUsers    []string                `json:"SUPER_USERS"`
 	Users         map[string]string       `json:"users"` // bcrypt hashes of their passwords
+	OIDC          oidcConfig              `json:"oidc"`
 	Organizations map[string]organization `json:"organizations"`
 	CallsPerHour  int                     `json:"calls_per_hour"` // of one caller, with FEATURE_RATE_LIMITS; 0: 1000
+	ldapConfig
 }
 
 type organization struct {
@@ -44,6 +46,12 @@ func setUpApplications(mux *http.ServeMux, host keywright.Host, cfg applications
 		directory.Organizations[name] = apptoken.Organization{Applications: o.Applications}
 	}
 	c := apptoken.Config{Host: host, KeyKind: "app", Directory: directory, Callers: host.Keys.Of("admin")}
+	if cfg.Bootstrap {
+		var err error
+		if c.ZeroTouch, err = cfg.zeroTouch(); err != nil {
+			return err
+		}
+	}
 	if cfg.RateLimits {
 		c.Rate = 1000
 		if cfg.CallsPerHour > 0 {

@@ -1,14 +1,15 @@
 package main_test
 
-import (
-	"testing"
-)
+import "testing"
 
 // TestConfigurationRefused gives the server members and flags that it cannot
 // go by: it says which.
 func TestConfigurationRefused(t *testing.T) {
 	t.Parallel()
 	hash := adminJSON(t, "x")
+	zero := func(more string) string {
+		return `{"FEATURE_PROGRAMMATIC_BOOTSTRAP":true,"organizations":{"myorg":{}},` + more + `}`
+	}
 	tests := []struct {
 		name, config string
 		flags        []string
@@ -26,6 +27,16 @@ func TestConfigurationRefused(t *testing.T) {
 		{"no network", `{"admin":` + hash + `,"trusted_proxies":["localhost"]}`, nil, "localhost"},
 		{"a feature without its organizations", `{"FEATURE_PROGRAMMATIC_BOOTSTRAP":true}`, nil, "FEATURE_PROGRAMMATIC_BOOTSTRAP"},
 		{"a feature in words", `{"FEATURE_RATE_LIMITS":"yes"}`, nil, "FEATURE_RATE_LIMITS"},
+		{"a super user without password", zero(`"SUPER_USERS":["root"]`), nil, `SUPER_USERS: no hash for "root" among users`},
+		{"a password of a super user in the clear", zero(`"SUPER_USERS":["root"],"users":{"root":"password"}`), nil, "SUPER_USERS: apptoken: accounts"},
+		{"nobody to let in", zero(`"SUPER_USERS":[]`), nil, "neither Passwords nor ServiceAccounts"},
+		{"two places for users", zero(`"users":{"root":"x"},"LDAP_URI":"ldaps://ldap.example.com"`), nil, "users: not beside LDAP_URI"},
+		{"LDAP without a base", zero(`"LDAP_URI":"ldaps://ldap.example.com","LDAP_SUPERUSER_FILTER":"(uid=x)"`), nil, "BaseDN"},
+		{"LDAP with half a filter", zero(`"LDAP_URI":"ldaps://ldap.example.com","LDAP_BASE_DN":"dc=example","LDAP_SUPERUSER_FILTER":"(uid=x"`), nil, "SuperUserFilter"},
+		{"another scheme for LDAP", zero(`"LDAP_URI":"https://ldap.example.com","LDAP_BASE_DN":"dc=example","LDAP_SUPERUSER_FILTER":"(uid=x)"`), nil, "ldap"},
+		{"no file for LDAP", zero(`"LDAP_URI":"ldaps://ldap.example.com","LDAP_ADMIN_PASSWD_FILE":"/nowhere"`), nil, "LDAP_ADMIN_PASSWD_FILE"},
+		{"a number for a base", zero(`"LDAP_BASE_DN":1`), nil, "LDAP_BASE_DN"},
+		{"a service account of http", zero(`"oidc":{"service_accounts":[{"issuer":"http://idp.example.com","subject":"s","name":"n"}]}`), nil, "ServiceAccounts[0]"},
 		{"half of TLS", `{}`, []string{"-tls-cert", "x"}, "-tls-cert and -tls-key: want both"},
 		{"no certificate", `{}`, []string{"-tls-cert", "x", "-tls-key", "y"}, "-tls-cert, -tls-key: open x"},
 		{"tokens in the clear", `{"organizations":{"myorg":{}}}`, []string{"-url", "http://quay.example.com"}, "must be https"},

@@ -31,14 +31,19 @@ func hasBasic(h http.Header) bool {
 	return false
 }
 
+// unknown is why nobody knew the sender of r: for the audit.
+func (z *zeroTouch) unknown(r *http.Request) error {
+	switch {
+	case hasBasic(r.Header) && !z.enabled:
+		return errFlagOff
+	case hasBasic(r.Header) && z.passwords == nil:
+		return errNoPassword
+	}
+	return keywright.ErrNoCredential
+}
+
 // basic authenticates by name and password.
 func (z *zeroTouch) basic(ctx context.Context, r *http.Request) (keywright.Principal, error) {
-	switch {
-	case !z.enabled:
-		return keywright.Principal{}, z.refusal(errFlagOff, nil)
-	case z.passwords == nil:
-		return keywright.Principal{}, z.refusal(errNoPassword, nil)
-	}
 	if err := z.guard(ctx, r, z.label); err != nil {
 		return keywright.Principal{}, err
 	}

@@ -49,7 +49,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			return
 		}
 		if v.unknown { // nobody else has told of it
-			h.host.Hooks.Refused(ctx, "apptoken.refused", keywright.Wrap(keywright.CodeInvalidToken, keywright.ErrNoCredential))
+			h.host.Hooks.Refused(ctx, "apptoken.refused", keywright.Wrap(keywright.CodeInvalidToken, h.zero.unknown(r)))
 		}
 		if h.failures != nil && v.status < 500 {
 			h.failures.Fail(addr)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,9 +84,10 @@ func (g *guesses) fail(addr, user string) {
 }
 
 // owner names a user as seen from the network of addr: no address, so that
-// Failures takes it as it is, and short, however long the user's name.
+// Failures takes it as it is, and short, however long the user's name. To a
+// directory, case makes no other user.
 func owner(addr, user string) string {
-	return fmt.Sprintf("%s user %x", around(addr), sha256.Sum256([]byte(user)))
+	return fmt.Sprintf("%s user %x", around(addr), sha256.Sum256([]byte(strings.ToLower(user))))
 }
 
 // around is the network that a guesser with many addresses is likely to have.

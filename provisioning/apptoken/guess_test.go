@@ -112,7 +112,7 @@ func TestGuessLimitOfAName(t *testing.T) {
 	} {
 		sum := 0
 		for i := range 20 {
-			sum += w.guess(fmt.Sprintf(net.one, i+1), "admin", 2)
+			sum += w.guess(fmt.Sprintf(net.one, i+1), []string{"admin", "ADMIN", "Admin"}[i%3], 2)
 		}
 		if sum != 10 {
 			t.Errorf("%s: %d guesses, want 10", net.one, sum)

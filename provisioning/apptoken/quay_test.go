@@ -227,7 +227,10 @@ func TestWeaknessLocalTimes(t *testing.T) {
 
 // The log tells of a revoked token all that there was to know.
 func TestWeaknessPoorRevokeLog(t *testing.T) {
-	w := newWorld(t, func(c *apptoken.Config) { c.Callers = superUsers{} })
+	w := newWorld(t, func(c *apptoken.Config) {
+		c.Callers = superUsers{}
+		c.ZeroTouch = apptoken.ZeroTouch{Enabled: true, ServiceAccounts: []apptoken.ServiceAccount{{Issuer: "https://idp.example", Subject: "s", Name: "n"}}}
+	})
 	made := w.create(basic("ann"), tokensPath, request("name", `"nightly"`, "scope", `"repo:write"`, "expiration", "3600"))
 	key := w.who(made.text("token")).Credential
 	w.clock.Advance(time.Minute)

@@ -22,12 +22,12 @@ import (
 // Whoever knows such a password has everything, so keep it short: turn it off
 // once it has served, or set OneShot.
 //
-// Basic credentials are for ZeroTouch alone, be it on or off: Config.Callers
-// must not take them.
+// While it has Passwords, Basic credentials are for it alone: a request that
+// Config.Callers take as well has two.
 type ZeroTouch struct {
 	// Enabled is the feature flag. While it is false nothing else here counts:
-	// Basic credentials are refused unread, nobody is asked for them, and
-	// identity tokens are left to other Authenticators.
+	// nobody is asked for Basic credentials, and they and identity tokens are
+	// left unread to Config.Callers, without which they are refused.
 	Enabled bool
 
 	// Passwords verifies names and passwords (RFC 7617); nil: there are none.
@@ -198,7 +198,7 @@ func (z *zeroTouch) Authenticate(r *http.Request) (keywright.Principal, error) {
 }
 
 func (z *zeroTouch) authenticate(ctx context.Context, r *http.Request) (keywright.Principal, error) {
-	if hasBasic(r.Header) {
+	if z.passwords != nil && hasBasic(r.Header) {
 		return z.basic(ctx, r)
 	}
 	scheme, text, err := authorization.Parse(r.Header)
