@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"os"
-	"strings"
 	"testing"
 	"time"
 )
@@ -39,12 +38,5 @@ func TestSTO15RestoredBackup(t *testing.T) {
 	}
 	if a := p.redeem(in.token()); a.status != 200 {
 		t.Errorf("a new token: got %d, want 200", a.status)
-	}
-}
-
-func (p *process) wantLogged(text string) {
-	p.in.t.Helper()
-	if log := p.stderr.String(); !strings.Contains(log, text) {
-		p.in.t.Errorf("the log lacks %q:\n%s", text, log)
 	}
 }

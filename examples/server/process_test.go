@@ -180,6 +180,14 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
+// wantLogged waits for texts in the log, which comes in its own time.
+func (p *process) wantLogged(texts ...string) {
+	p.in.t.Helper()
+	for _, text := range texts {
+		eventually(p.in.t, "the log has "+text, func() bool { return strings.Contains(p.stderr.String(), text) })
+	}
+}
+
 // checkLog looks for what no log may hold.
 func (p *process) checkLog() {
 	log := p.stderr.String()

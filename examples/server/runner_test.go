@@ -149,9 +149,7 @@ func TestRunner(t *testing.T) {
 			p = in.start()
 			p.steps(r.APIKey, life(stem, "sdr-1")...)
 			p.wantShown(admin, stem, "online")
-			if !strings.Contains(p.stderr.String(), `runner says runner=sdr-1 level=INFO message=up`) {
-				t.Errorf("the log lacks the runner's line:\n%s", p.stderr)
-			}
+			p.wantLogged("runner says runner=sdr-1 level=INFO message=up")
 			if a := p.requestJSON("DELETE", one, "Bearer "+admin, ""); a.status != 200 {
 				t.Fatalf("delete: got %d %s", a.status, a.body)
 			}
@@ -237,6 +235,7 @@ func TestRunnerErrors(t *testing.T) {
 	if a := p.runnerCall("POST", "/api/runners/sdr-1/log", r.APIKey, `{"log":{"level":"x\ny","message":"one\ntime=now level=ERROR msg=forged `+strings.Repeat("z", 10_000)+`"}}`); a.status != 200 {
 		t.Errorf("log: got %d %s", a.status, a.body)
 	}
+	p.wantLogged("msg=forged")
 	for line := range strings.Lines(p.stderr.String()) {
 		if strings.HasPrefix(line, "time=now") || len(line) > 4<<10 {
 			t.Errorf("a runner has written its own line into the log: %.100q", line)

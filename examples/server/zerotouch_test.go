@@ -75,12 +75,7 @@ func TestTicketBasic(t *testing.T) {
 		"no password": {"admin", ""},
 	})
 	g.wantProblem("no credential", g.get(quayTokens, ""), 401, "invalid_token")
-	log := g.stderr.String()
-	for _, want := range []string{"event=apptoken.created", "auth_method:Basic", "not one of the super users", "wrong password"} {
-		if !strings.Contains(log, want) {
-			t.Errorf("the log lacks %q:\n%s", want, log)
-		}
-	}
+	g.wantLogged("event=apptoken.created", "auth_method:Basic", "not one of the super users", "wrong password")
 }
 
 // TestTicketGuesses is the 429 for an address that guesses.
@@ -142,9 +137,7 @@ func TestTicketLDAP(t *testing.T) {
 		"no match of LDAP_SUPERUSER_FILTER": {"dev", "password"}, "unknown": {"nobody", "password"},
 		"wrong password": {"ldap-service-account", "Password"}, "a filter for a name": {"*", "password"},
 	})
-	if !strings.Contains(g.stderr.String(), "auth_method:LDAP") {
-		t.Errorf("the log does not say how they came:\n%s", g.stderr)
-	}
+	g.wantLogged("auth_method:LDAP")
 	directory.Stop()
 	if a := g.as("named", "password", tokenRequest); a.status != 503 {
 		t.Errorf("without the directory: got %d %s, want 503", a.status, a.body)

@@ -372,6 +372,7 @@ func TestStatic(t *testing.T) {
 		{"zero touch", keywright.Principal{Method: keywright.MethodProvisioning, Attrs: super}, "none", apptoken.Rights{Administer: true, Read: true, Scopes: all}},
 		{"an attribute of another method", keywright.Principal{Method: keywright.MethodExchange, Attrs: super}, "myorg", apptoken.Rights{}},
 		{"a token", token("myorg", "org:admin"), "myorg", apptoken.Rights{Administer: true, Read: true, Scopes: common}},
+		{"a token of an organisation that is gone", token("gone", "org:admin"), "gone", apptoken.Rights{}},
 		{"a token elsewhere", token("myorg", "org:admin"), "other", apptoken.Rights{}},
 		{"a super user's token", token("myorg", "super:user"), "other", apptoken.Rights{Administer: true, Read: true, Scopes: all}},
 		{"a claim that looks like a token", keywright.Principal{Method: keywright.MethodExchange, Attrs: token("myorg").Attrs}, "myorg", apptoken.Rights{}},

@@ -110,6 +110,25 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
+// What is made anew while the records of a deleted application are cleared away stays.
+func TestClearingSparesNewTokens(t *testing.T) {
+	w := newWorld(t)
+	twin := w.twin()
+	w.makeTokens(3, "myorg", "app123")
+	var fresh []apptoken.NewToken
+	hook := func(q store.Query) {
+		if q.Prefix == "myorg/app123/" {
+			must(t, twin.EnableApplication(t.Context(), root, "myorg", "app123"))
+			fresh = twin.makeTokens(2, "myorg", "app123")
+		}
+	}
+	w.db.listing.Store(&hook)
+	must(t, w.DeleteApplication(t.Context(), root, "myorg", "app123"))
+	if n := w.count(apptoken.KindToken); n != 2 || !w.works(fresh[0].Text) {
+		t.Errorf("%d records are left, want the 2 new ones", n)
+	}
+}
+
 // A key that the host has rotated ends with its token.
 func TestRotatedByTheHost(t *testing.T) {
 	w := newWorld(t)

@@ -271,7 +271,7 @@ func TestClientURL(t *testing.T) {
 		return nil, errors.New("no network here")
 	}}}
 	for _, url := range []string{
-		"http://quay.example", "http://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example", "quay.example", "//quay.example", "ftp://quay.example",
+		"http://quay.example", "http://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example", "quay.example", "//quay.example", "ftp://quay.example", "ftp://localhost",
 		"https://a:b@quay.example", "https://quay.example/?x=1", "https://quay.example/?", "https://quay.example/#x", "https://", "https:quay", "", "https://quay.example/%zz",
 	} {
 		c := apptoken.Client{URL: url, Authorization: apptoken.Bearer(clientSecret), HTTP: h}

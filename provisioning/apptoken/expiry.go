@@ -85,9 +85,9 @@ func parseExpiration(raw []byte) (lifetime, error) {
 		d, err := parseUnits(text[1 : len(text)-1])
 		return lifetime{d: d}, err
 	}
-	seconds, err := strconv.ParseFloat(text, 64)
+	seconds, _ := strconv.ParseFloat(text, 64) // 0 for what is no number, infinite for what is too large
 	switch {
-	case err != nil || seconds < 1:
+	case seconds < 1:
 		return lifetime{}, errExpiration
 	case seconds > float64(maxLife/time.Second):
 		return lifetime{}, errTooLong
@@ -109,8 +109,8 @@ func parseUnits(text string) (time.Duration, error) {
 	if unit == 0 || digits[0] == '0' || strings.ContainsFunc(digits, notDigit) {
 		return 0, errExpiration
 	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n > int64(maxLife/unit) {
+	n, _ := strconv.ParseInt(digits, 10, 64) // the largest there is for what is larger
+	if n > int64(maxLife/unit) {
 		return 0, errTooLong
 	}
 	return time.Duration(n) * unit, nil

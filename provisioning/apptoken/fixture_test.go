@@ -35,9 +35,10 @@ func (c *clock) Advance(d time.Duration) { c.sinceT0.Add(int64(d)) }
 // A faulty store fails where it is told to.
 type faulty struct {
 	store.Store
-	commits, reads, lists, adds atomic.Pointer[error]            // what these return instead of trying
-	before                      atomic.Pointer[func([]store.Op)] // runs before each Commit
-	noKeys                      atomic.Bool                      // Get fails that begin with a key
+	commits, reads, lists, adds atomic.Pointer[error]             // what these return instead of trying
+	before                      atomic.Pointer[func([]store.Op)]  // runs before each Commit
+	noKeys                      atomic.Bool                       // Get fails that begin with a key
+	listing                     atomic.Pointer[func(store.Query)] // runs before each List
 }
 
 func (f *faulty) Commit(ctx context.Context, ops ...store.Op) error {
@@ -63,6 +64,9 @@ func (f *faulty) Get(ctx context.Context, keys ...store.Key) ([]store.Record, er
 func (f *faulty) List(ctx context.Context, q store.Query) iter.Seq2[store.Record, error] {
 	if err := f.lists.Load(); err != nil {
 		return func(yield func(store.Record, error) bool) { yield(store.Record{}, *err) }
+	}
+	if do := f.listing.Load(); do != nil {
+		(*do)(q)
 	}
 	return f.Store.List(ctx, q)
 }

@@ -72,7 +72,7 @@ type guarded struct{}
 
 func (guarded) Authenticate(r *http.Request) (keywright.Principal, error) {
 	p, ok := keywright.FromContext(r.Context())
-	if v, _ := r.Context().Value(visitKey{}).(*visit); !ok || v == nil || !v.admitted {
+	if _, ours := r.Context().Value(visitKey{}).(*visit); !ok || !ours {
 		return keywright.Principal{}, keywright.ErrNoCredential
 	}
 	return p, nil

@@ -108,8 +108,8 @@ func readPage(query string) (p Page, err error) {
 		}
 	}
 	if values.Has("limit") {
-		n, err := strconv.ParseUint(values.Get("limit"), 10, 16)
-		if err != nil || n == 0 {
+		n, _ := strconv.ParseUint(values.Get("limit"), 10, 16) // 0 for what is no number
+		if n == 0 {
 			return Page{}, errLimit()
 		}
 		p.Limit = int(n)

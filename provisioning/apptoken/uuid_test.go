@@ -1,6 +1,7 @@
 package apptoken
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 	"sync"
@@ -96,8 +97,8 @@ func FuzzExpiration(f *testing.F) {
 	units := regexp.MustCompile(`\A"[1-9][0-9]*[smhdwy]"\z`)
 	number := regexp.MustCompile(`\A[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?\z`)
 	f.Fuzz(func(t *testing.T, raw string) {
-		if len(raw) < 2 && strings.HasPrefix(raw, `"`) || strings.Count(raw, `"`) == 1 {
-			return // not JSON, which is all that comes here
+		if raw != "" && !json.Valid([]byte(raw)) || strings.TrimSpace(raw) != raw {
+			return // only JSON values come here, without the space around them
 		}
 		l, err := parseExpiration([]byte(raw))
 		switch {
