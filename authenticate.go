@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // An Authenticator finds out who sent a request, from one kind of credential.
@@ -78,6 +79,11 @@ func checkScopes(r *http.Request, scopes []string) error {
 	return nil
 }
 
+// AnyOf makes one Authenticator of several: it accepts what exactly one of them
+// recognises and accepts, as [Require] does, for code that takes one. Those that
+// read API keys of one host count as one. Without auths it refuses everything.
+func AnyOf(auths ...Authenticator) Authenticator { return newAnyOf(auths) }
+
 // anyOf accepts what exactly one of its members accepts.
 type anyOf []Authenticator
 
@@ -85,7 +91,7 @@ type anyOf []Authenticator
 // as several, each would take the others' keys for keys of the wrong kind.
 func newAnyOf(auths []Authenticator) anyOf {
 	var merged anyOf
-	for _, a := range auths {
+	for _, a := range flat(auths) {
 		b, ok := a.(keyAuthenticator)
 		i := slices.IndexFunc(merged, func(m Authenticator) bool {
 			c, isKeys := m.(keyAuthenticator)
@@ -99,6 +105,19 @@ func newAnyOf(auths []Authenticator) anyOf {
 		merged[i] = keyAuthenticator{first.keys, slices.Concat(first.kinds, b.kinds)}
 	}
 	return merged
+}
+
+// flat takes apart what AnyOf has put together.
+func flat(auths []Authenticator) []Authenticator {
+	var all []Authenticator
+	for _, a := range auths {
+		if several, ok := a.(anyOf); ok {
+			all = append(all, several...)
+		} else {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 func (auths anyOf) Authenticate(r *http.Request) (Principal, error) {
@@ -124,14 +143,20 @@ func (auths anyOf) Authenticate(r *http.Request) (Principal, error) {
 }
 
 func (auths anyOf) challenge() http.Header {
+	text := auths.Challenge()
+	if text == "" {
+		return nil
+	}
+	return challenge([]string{text})
+}
+
+// Challenge is that of all of them.
+func (auths anyOf) Challenge() string {
 	var schemes []string
 	for _, a := range auths {
 		if c, ok := a.(Challenger); ok && c.Challenge() != "" {
 			schemes = append(schemes, c.Challenge())
 		}
 	}
-	if len(schemes) == 0 {
-		return nil
-	}
-	return challenge(schemes)
+	return strings.Join(schemes, ", ")
 }

@@ -232,3 +232,35 @@ func TestRequireMergesKinds(t *testing.T) {
 		t.Errorf("got %d %s, want 200", rec.Code, rec.Body)
 	}
 }
+
+// As one or one by one, and however they are put together, they decide alike.
+func TestAnyOf(t *testing.T) {
+	w := newWorld(t)
+	admin := w.issue(t, keywright.KeySpec{Kind: "admin", Subject: "a"}).Text
+	prov := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "p"}).Text
+	session := challenger{&authenticator{scheme: "Cookie", err: keywright.ErrNoCredential}}
+	for name, a := range map[string]keywright.Authenticator{
+		"flat":   keywright.AnyOf(w.Keys.Of("admin"), session, w.Keys.Of("prov")),
+		"nested": keywright.AnyOf(keywright.AnyOf(w.Keys.Of("admin"), session), keywright.AnyOf(keywright.AnyOf(w.Keys.Of("prov")))),
+	} {
+		for text, subject := range map[string]string{admin: "a", prov: "p"} {
+			if p, err := a.Authenticate(bearer(text)); err != nil || p.Subject != subject {
+				t.Errorf("%s: got %q, %v, want %q", name, p.Subject, err, subject)
+			}
+		}
+		_, err := a.Authenticate(httptest.NewRequest("GET", "/", nil))
+		if e := keywright.AsError(err); !errors.Is(err, keywright.ErrNoCredential) || e.Code != keywright.CodeInvalidToken || e.Header.Get("WWW-Authenticate") != "Bearer, Cookie" {
+			t.Errorf("%s: no credential: %v, %v", name, err, e.Header)
+		}
+		if c := a.(keywright.Challenger).Challenge(); c != "Bearer, Cookie" {
+			t.Errorf("%s: challenge %q", name, c)
+		}
+	}
+	two := keywright.AnyOf(&authenticator{subject: "a"}, keywright.AnyOf(&authenticator{subject: "b"}))
+	if _, err := two.Authenticate(bearer("x")); keywright.AsError(err).Code != keywright.CodeInvalidRequest {
+		t.Errorf("two that recognise one: %v", err)
+	}
+	if _, err := keywright.AnyOf().Authenticate(bearer(admin)); !errors.Is(err, keywright.ErrNoCredential) {
+		t.Errorf("none: %v", err)
+	}
+}

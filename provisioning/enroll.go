@@ -158,15 +158,18 @@ func (h *Handler) admit(ctx context.Context, t *ticket, req EnrollRequest, proof
 	if err := h.checkMachine(req); err != nil {
 		return Runner{}, err
 	}
-	keys := []store.Key{runnerKey(t.RunnerID), pendingKey(t.RunnerID)}
+	keys := []store.Key{runnerKey(t.RunnerID), pendingKey(t.RunnerID), ticketKey(t.Token.ID)}
 	if t.MadeBy != "" {
 		keys = append(keys, keyOf(t.MadeBy))
 	}
 	records, err := h.host.Store.Get(ctx, keys...)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Runner{}, err
+	case records[2].Version != t.version:
+		return Runner{}, store.ErrConflict // spent meanwhile: what it says of the runner is older than the runner
 	}
-	ops, err := t.stillOffered(records[2:])
+	ops, err := t.stillOffered(records[3:])
 	if err != nil {
 		return Runner{}, err
 	}

@@ -44,8 +44,8 @@ type Config struct {
 	Directory Directory
 
 	// Callers recognises others than the holders of tokens, such as
-	// Host.Keys.Of("admin"); nil: nobody. What goes by cookies needs a
-	// [keywright.CookieGuard].
+	// Host.Keys.Of("admin"), or several by [keywright.AnyOf]; nil: nobody. What
+	// goes by cookies needs a [keywright.CookieGuard].
 	Callers keywright.Authenticator
 
 	// Policy limits what tokens there may be.
@@ -92,7 +92,7 @@ type Handler struct {
 	issuer    string // the host's URL without a slash at its end
 	kind      string
 	directory Directory
-	auths     []keywright.Authenticator
+	callers   keywright.Authenticator
 	policy    Policy
 	zero      *zeroTouch
 	window    limit.Window    // Max 0: no limit
@@ -131,11 +131,11 @@ func New(c Config) (*Handler, error) {
 	if h.zero, err = newZeroTouch(c.Host, c.ZeroTouch); err != nil {
 		return nil, err
 	}
-	h.auths = append(h.auths, c.Host.Keys.Of(h.kind))
+	known := []keywright.Authenticator{c.Host.Keys.Of(h.kind), h.zero}
 	if c.Callers != nil {
-		h.auths = append(h.auths, c.Callers)
+		known = append(known, c.Callers)
 	}
-	h.auths = append(h.auths, h.zero, nobody{})
+	h.callers = keywright.AnyOf(known...)
 	return h, h.limitFailures(c.Failures)
 }
 

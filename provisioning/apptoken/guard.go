@@ -2,106 +2,87 @@ package apptoken
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/limit"
 	"github.com/keywright/keywright/store"
 )
 
-// A visit is what guard learns of a request while it is served.
-type visit struct {
-	http.ResponseWriter
-	unknown  bool // all authenticators were asked, and one of them at most knew the caller
-	admitted bool
-	status   int
-}
-
-func (v *visit) WriteHeader(status int) {
-	v.status = status
-	v.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap gives http.ResponseController the rest.
-func (v *visit) Unwrap() http.ResponseWriter { return v.ResponseWriter }
-
-type visitKey struct{}
-
-// guard admits the callers that one of the authenticators knows and counts what
-// they do. Keywright's Require stands outside of the endpoint and not in it,
-// since it alone makes one of those authenticators that read keys of one host.
+// guard admits the callers that one of the authenticators knows, and counts
+// what they do. It stands outside of the endpoint, whose answers are to tell
+// callers of their quota, whatever they say.
 func (h *Handler) guard(next http.Handler) http.Handler {
-	admit := keywright.Quay.Require(h.auths...)(h.metered(next))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := keywright.WithRequestAddr(r)
-		addr := keywright.RemoteAddr(ctx)
-		if h.failures != nil {
-			if wait := h.failures.Wait(addr); wait > 0 {
-				h.answer(ctx, w, tooMany("too many requests from this address were refused", retryAfter(wait)))
-				return
-			}
-		}
-		v := &visit{ResponseWriter: w}
-		admit.ServeHTTP(v, r.WithContext(context.WithValue(ctx, visitKey{}, v)))
-		if v.admitted {
+		caller, err := h.authenticate(ctx, r)
+		if err != nil {
+			keywright.Quay.WriteError(w, err)
 			return
 		}
-		if v.unknown { // nobody else has told of it
-			h.host.Hooks.Refused(ctx, "apptoken.refused", keywright.Wrap(keywright.CodeInvalidToken, h.zero.unknown(r)))
+		if quota, err := h.count(ctx, caller); err != nil {
+			h.host.Hooks.Refused(ctx, "apptoken.refused", err)
+			keywright.Quay.WriteError(w, err)
+			return
+		} else if quota != nil {
+			maps.Copy(w.Header(), quota.Header())
 		}
-		if h.failures != nil && v.status < 500 {
-			h.failures.Fail(addr)
-		}
+		next.ServeHTTP(w, r.WithContext(keywright.NewContext(ctx, caller)))
 	})
 }
 
-// nobody stands behind the other authenticators to see whether all were asked.
-type nobody struct{}
+// authenticate finds out who sent r. It tells Hooks of what no authenticator has.
+func (h *Handler) authenticate(ctx context.Context, r *http.Request) (keywright.Principal, error) {
+	addr := keywright.RemoteAddr(ctx)
+	if h.failures != nil {
+		if wait := h.failures.Wait(addr); wait > 0 {
+			err := tooMany("too many requests from this address were refused", retryAfter(wait))
+			h.host.Hooks.Refused(ctx, "apptoken.refused", err)
+			return keywright.Principal{}, err
+		}
+	}
+	p, err := h.callers.Authenticate(r)
+	if err == nil {
+		return p, nil
+	}
+	if errors.Is(err, keywright.ErrNoCredential) {
+		h.host.Hooks.Refused(ctx, "apptoken.refused", keywright.Wrap(keywright.CodeInvalidToken, h.zero.unknown(r)))
+	}
+	if h.failures != nil && keywright.AsError(err).Code.Status() < 500 {
+		h.failures.Fail(addr)
+	}
+	return keywright.Principal{}, err
+}
 
-func (nobody) Authenticate(r *http.Request) (keywright.Principal, error) {
-	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-		v.unknown = true
+// admittedAlready passes on the caller that guard, always around it, has admitted.
+type admittedAlready struct{}
+
+func (admittedAlready) Authenticate(r *http.Request) (keywright.Principal, error) {
+	if p, ok := keywright.FromContext(r.Context()); ok {
+		return p, nil
 	}
 	return keywright.Principal{}, keywright.ErrNoCredential
 }
 
-// guarded passes on the caller that guard has admitted.
-type guarded struct{}
-
-func (guarded) Authenticate(r *http.Request) (keywright.Principal, error) {
-	p, ok := keywright.FromContext(r.Context())
-	if _, ours := r.Context().Value(visitKey{}).(*visit); !ok || !ours {
-		return keywright.Principal{}, keywright.ErrNoCredential
+// count counts a call, where there is a limit.
+func (h *Handler) count(ctx context.Context, caller keywright.Principal) (*limit.Quota, error) {
+	if h.window.Max == 0 {
+		return nil, nil
 	}
-	return p, nil
-}
-
-// metered counts the calls of each caller.
-func (h *Handler) metered(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-			v.admitted = true
-		}
-		if h.window.Max == 0 {
-			next.ServeHTTP(w, r)
-			return
-		}
-		caller, _ := keywright.FromContext(r.Context())
-		q, err := h.window.Take(r.Context(), callerName(caller), h.host.Hooks.Now())
-		switch {
-		case err != nil:
-			h.answer(r.Context(), w, keywright.Wrap(keywright.CodeUnavailable, err))
-		case q.Exceeded:
-			err := tooMany("too many requests by this caller", q.Header())
-			err.Attrs = map[string]string{"actor": actor(caller), "auth_method": authMethod(caller)}
-			h.answer(r.Context(), w, err)
-		default:
-			maps.Copy(w.Header(), q.Header())
-			next.ServeHTTP(w, r)
-		}
-	})
+	q, err := h.window.Take(ctx, callerName(caller), h.host.Hooks.Now())
+	switch {
+	case err != nil:
+		return nil, keywright.Wrap(keywright.CodeUnavailable, err)
+	case q.Exceeded:
+		err := tooMany("too many requests by this caller", q.Header())
+		err.Attrs = map[string]string{"actor": actor(caller), "auth_method": authMethod(caller)}
+		return nil, err
+	}
+	return &q, nil
 }
 
 // callerName is one for all logins of a super user, and else one for each key.
@@ -119,9 +100,4 @@ func tooMany(detail string, header http.Header) *keywright.Error {
 func retryAfter(d time.Duration) http.Header {
 	seconds := (d + time.Second - 1) / time.Second
 	return http.Header{"Retry-After": {strconv.FormatInt(int64(max(seconds, 1)), 10)}}
-}
-
-func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, err error) {
-	h.host.Hooks.Refused(ctx, "apptoken.refused", err)
-	keywright.Quay.WriteError(w, err)
 }

@@ -1,7 +1,6 @@
-package apptoken
+package apptoken_test
 
 import (
-	"errors"
 	"net/http/httptest"
 	"testing"
 
@@ -9,10 +8,16 @@ import (
 )
 
 // A caller that the host's own middleware has admitted is none of ours.
-func TestGuardedIsNotTheHosts(t *testing.T) {
-	r := httptest.NewRequest("GET", TokensPath, nil)
-	r = r.WithContext(keywright.NewContext(r.Context(), keywright.Principal{Subject: "root", Scopes: []string{"admin"}}))
-	if p, err := (guarded{}).Authenticate(r); !errors.Is(err, keywright.ErrNoCredential) {
-		t.Errorf("got %+v, %v", p, err)
+func TestCallersOfTheHostsMiddleware(t *testing.T) {
+	w := newWorld(t)
+	for _, route := range w.Routes() {
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			r := httptest.NewRequest(method, tokensPath, nil)
+			r = r.WithContext(keywright.NewContext(r.Context(), root))
+			rec := httptest.NewRecorder()
+			if route.Handler.ServeHTTP(rec, r); rec.Code != 401 && rec.Code != 405 {
+				t.Errorf("%s %s: got %d %s", method, route.Pattern, rec.Code, rec.Body)
+			}
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func (h *Handler) spec(method string, status int) endpoint.Spec {
-	return endpoint.Spec{Name: "apptoken", Method: method, Auth: guarded{}, Status: status, Dialect: keywright.Quay, Hooks: h.host.Hooks}
+	return endpoint.Spec{Name: "apptoken", Method: method, Auth: admittedAlready{}, Status: status, Dialect: keywright.Quay, Hooks: h.host.Hooks}
 }
 
 func (h *Handler) tokensEndpoint() http.Handler {
