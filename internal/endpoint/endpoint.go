@@ -2,9 +2,11 @@
 package endpoint
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -45,10 +47,43 @@ func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func
 		write(w, s.Status, resp)
 	})
 	if s.Auth != nil {
-		h = s.Dialect.Require(noticing{s})(h)
+		h = Whole(s.Dialect.Require(noticing{s})(h))
 	}
 	return Methods(s.Dialect, map[string]http.Handler{s.Method: h})
 }
+
+// Whole lets next begin once the body is there, or so much of it as is read. A
+// caller that is authenticated by next is so after that, and not before: else
+// one could hold back the end of a body until its credential has been revoked.
+func Whole(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+			r2 := *r
+			r2.Body = &arrived{bytes.NewReader(body), err, r.Body}
+			r = &r2
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// arrived is a body that has been read, with the error that ended it.
+type arrived struct {
+	*bytes.Reader
+	err error
+	io.Closer
+}
+
+func (a *arrived) Read(b []byte) (int, error) {
+	n, err := a.Reader.Read(b)
+	if err == io.EOF && a.err != nil {
+		err = a.err
+	}
+	return n, err
+}
+
+// WriteTo is that of the reader without the error: io.Copy must not find it.
+func (a *arrived) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{a}) }
 
 // Methods makes one handler of those for each method. Others get 405.
 func Methods(d keywright.Dialect, handlers map[string]http.Handler) http.Handler {

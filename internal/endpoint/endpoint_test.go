@@ -3,9 +3,11 @@ package endpoint_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,5 +114,63 @@ func TestEndpointSpeaksItsDialect(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
 	if want := `{"code":30,"error":"No valid credential","payload":null}` + "\n"; w.Code != 401 || w.Body.String() != want {
 		t.Errorf("got %d %s, want 401 %s", w.Code, w.Body, want)
+	}
+}
+
+// revocable admits everybody until it is told not to.
+type revocable struct{ revoked atomic.Bool }
+
+func (a *revocable) Authenticate(*http.Request) (keywright.Principal, error) {
+	if a.revoked.Load() {
+		return keywright.Principal{}, keywright.Wrap(keywright.CodeInvalidToken, errors.New("revoked"))
+	}
+	return keywright.Principal{Subject: "caller"}, nil
+}
+
+// Whoever holds back the end of a body gains no time by it.
+func TestRevokedWhileTheBodyIsOnItsWay(t *testing.T) {
+	auth := new(revocable)
+	h := endpoint.New(endpoint.Spec{Name: "test", Method: "POST", Auth: auth, Hooks: keywright.Hooks{}.WithDefaults()}, endpoint.JSON[request],
+		func(context.Context, keywright.Principal, request) (endpoint.Empty, error) {
+			t.Error("it acts")
+			return endpoint.Empty{}, nil
+		})
+	body, end := io.Pipe()
+	go func() {
+		io.WriteString(end, `{"name":`)
+		auth.revoked.Store(true)
+		io.WriteString(end, `"a"}`)
+		end.Close()
+	}()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, post(body, jsonType))
+	if w.Code != 401 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+func TestWholeChangesNoBody(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		broken     bool
+		status     int
+		text       string
+	}{
+		{"good", `{"name":"a"}`, false, 200, ""},
+		{"too large", `{"name":"` + strings.Repeat("x", endpoint.MaxBody) + `"}`, false, 413, "larger than"},
+		{"broken off", `{"name":"a"}`, true, 400, "did not arrive whole"},
+		{"empty", ``, false, 400, "Missing request body"},
+	} {
+		h := endpoint.New(endpoint.Spec{Name: "test", Method: "POST", Auth: new(revocable), Hooks: keywright.Hooks{}.WithDefaults()}, endpoint.JSON[request],
+			func(context.Context, keywright.Principal, request) (endpoint.Empty, error) { return endpoint.Empty{}, nil })
+		var body io.Reader = strings.NewReader(tt.body)
+		if tt.broken {
+			body = broken{body}
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, post(body, jsonType))
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.text) {
+			t.Errorf("%s: got %d %s", tt.name, w.Code, w.Body)
+		}
 	}
 }

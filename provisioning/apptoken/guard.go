@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/limit"
 	"github.com/keywright/keywright/store"
 )
@@ -17,7 +18,7 @@ import (
 // what they do. It stands outside of the endpoint, whose answers are to tell
 // callers of their quota, whatever they say.
 func (h *Handler) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return endpoint.Whole(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := keywright.WithRequestAddr(r)
 		caller, err := h.authenticate(ctx, r)
 		if err != nil {
@@ -32,7 +33,7 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 			maps.Copy(w.Header(), quota.Header())
 		}
 		next.ServeHTTP(w, r.WithContext(keywright.NewContext(ctx, caller)))
-	})
+	}))
 }
 
 // authenticate finds out who sent r. It tells Hooks of what no authenticator has.
