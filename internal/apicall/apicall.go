@@ -70,10 +70,11 @@ func (s Server) Do(ctx context.Context, c Call) (Reply, error) {
 	}
 	// It would take the credential, or the body, somewhere else.
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	ended := ctx.Err() != nil // before it was sent
 	r := Reply{secrets: append(secretsOf(c.Authorization), c.Secrets...)}
 	res, err := h.Do(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
-		r.Unsent = wanted.Load() && !had.Load()
+		r.Unsent = ended || wanted.Load() && !had.Load()
 		return r, s.connectionError(r, err)
 	}
 	defer res.Body.Close()

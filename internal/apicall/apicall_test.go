@@ -1,6 +1,7 @@
 package apicall_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"net"
@@ -89,6 +90,12 @@ func TestConnections(t *testing.T) {
 	r, err := apicall.Server{Package: "test", URL: "http://" + ln.Addr().String()}.Do(t.Context(), apicall.Call{Method: "GET"})
 	if err == nil || !r.Unsent {
 		t.Errorf("nobody listens: %v, unsent %v", err, r.Unsent)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	quiet := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })
+	if r, err := quiet.Do(ctx, apicall.Call{Method: "POST", Path: "/"}); !errors.Is(err, context.Canceled) || !r.Unsent {
+		t.Errorf("a caller that has given up: %v, unsent %v", err, r.Unsent)
 	}
 	hangUp := serve(t, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
 	if r, err := hangUp.Do(t.Context(), apicall.Call{Method: "POST", Path: "/"}); err == nil || r.Unsent {

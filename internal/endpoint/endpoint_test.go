@@ -162,7 +162,9 @@ func TestWholeChangesNoBody(t *testing.T) {
 		{"empty", ``, false, 400, "Missing request body"},
 	} {
 		h := endpoint.New(endpoint.Spec{Name: "test", Method: "POST", Auth: new(revocable), Hooks: keywright.Hooks{}.WithDefaults()}, endpoint.JSON[request],
-			func(context.Context, keywright.Principal, request) (endpoint.Empty, error) { return endpoint.Empty{}, nil })
+			func(context.Context, keywright.Principal, request) (endpoint.Empty, error) {
+				return endpoint.Empty{}, nil
+			})
 		var body io.Reader = strings.NewReader(tt.body)
 		if tt.broken {
 			body = broken{body}

@@ -63,6 +63,13 @@ func (h *Handler) rights(ctx context.Context, caller keywright.Principal, org st
 		case caller.Attrs[AttrOrganization] != org && !caller.HasScope(ScopeSuperUser):
 			return Rights{}, keywright.Wrap(keywright.CodeInsufficientScope, errors.New("the token belongs to another organisation"))
 		}
+		// Its key may outlive what the host has forgotten to tell of.
+		if _, err := h.directory.Application(ctx, caller.Attrs[AttrOrganization], caller.Attrs[AttrApplication]); err != nil {
+			if e := keywright.AsError(directoryError(err)); e.Code != keywright.CodeNotFound {
+				return Rights{}, e
+			}
+			return Rights{}, keywright.Wrap(keywright.CodeInsufficientScope, errors.New("the token's application is gone"))
+		}
 	}
 	rights, err := h.directory.Rights(ctx, caller, org)
 	if err != nil {

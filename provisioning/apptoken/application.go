@@ -99,6 +99,9 @@ func (h *Handler) EnableApplication(ctx context.Context, actor keywright.Princip
 }
 
 func (h *Handler) setDisabled(ctx context.Context, actor keywright.Principal, app Application, disabled bool) error {
+	if !isName(app.Organization) || !isName(app.ClientID) {
+		return notFound(nil)
+	}
 	return persist(func() error {
 		a, err := h.anyApplication(ctx, app)
 		if err != nil || a.Disabled == disabled {

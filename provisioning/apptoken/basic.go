@@ -91,6 +91,10 @@ func (z *zeroTouch) verify(ctx context.Context, user, password string, facts map
 	if err == nil {
 		err = checkUserName(name)
 	}
+	if ctx.Err() != nil {
+		// Who hangs up before the answer has guessed all the same.
+		z.guesses.fail(keywright.RemoteAddr(ctx), user)
+	}
 	if err != nil {
 		return keywright.Principal{}, inTrouble(fmt.Errorf("apptoken: ZeroTouch.Passwords: %w", err), facts)
 	}

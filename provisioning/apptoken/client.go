@@ -3,7 +3,6 @@ package apptoken
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -14,7 +13,8 @@ import (
 )
 
 // ErrLost says that a token may have been made and that its secret is lost: List
-// shows it by its name, and Delete ends it. It comes with the cause.
+// shows it by its name, and Delete ends it. It comes with the cause, which is a
+// [*StatusError] where a gateway answered.
 var ErrLost = errors.New("apptoken: the token may have been made, and is lost")
 
 // A StatusError is an answer other than success. Code and Detail are the
@@ -89,20 +89,18 @@ func (c Client) Create(ctx context.Context, org, clientID string, s Spec) (NewTo
 	case s.Lifetime > 0:
 		body.Expiration = int64(s.Lifetime / time.Second)
 	}
-	data, err := json.Marshal(body)
-	if err != nil {
-		return NewToken{}, err
-	}
-	a, err := c.send(ctx, call{method: http.MethodPost, segments: []string{org, clientID}, body: data})
+	a, err := c.send(ctx, call{method: http.MethodPost, segments: []string{org, clientID}, body: body})
 	switch {
-	case err != nil && a.unsent:
+	case err != nil && a.Unsent:
 		return NewToken{}, err
 	case err != nil:
 		return NewToken{}, fmt.Errorf("%w: %w", ErrLost, err)
-	case a.status < 200 || a.status > 299:
-		return NewToken{}, a.statusError()
+	case gateway(a.Status):
+		return NewToken{}, fmt.Errorf("%w: %w", ErrLost, statusError(a))
+	case !a.OK():
+		return NewToken{}, statusError(a)
 	}
-	m, err := a.object()
+	m, err := a.Members()
 	if err == nil {
 		var made NewToken
 		if made, err = readMade(m); err == nil {
@@ -147,10 +145,10 @@ func (c Client) page(ctx context.Context, org, clientID, cursor string) (Tokens,
 	switch {
 	case err != nil:
 		return Tokens{}, err
-	case a.status != http.StatusOK:
-		return Tokens{}, a.statusError()
+	case a.Status != http.StatusOK:
+		return Tokens{}, statusError(a)
 	}
-	m, err := a.object()
+	m, err := a.Members()
 	if err == nil {
 		var page Tokens
 		if page, err = readPageView(m); err == nil {
@@ -166,8 +164,8 @@ func (c Client) Delete(ctx context.Context, org, clientID, id string) error {
 	switch {
 	case err != nil:
 		return err
-	case a.status < 200 || a.status > 299:
-		return a.statusError()
+	case !a.OK():
+		return statusError(a)
 	}
 	return nil
 }

@@ -143,11 +143,14 @@ func (h *Handler) room(ctx context.Context, parent application) error {
 
 func (h *Handler) commit(ctx context.Context, a admitted, parent application, t tokenRecord, mint minter, ops []store.Op) (NewToken, error) {
 	key := store.Key{Kind: KindToken, ID: parent.prefix() + t.ID}
+	attrs := map[string]string{
+		AttrOrganization: a.app.Organization, AttrApplication: a.app.ClientID, AttrTokenID: t.ID, AttrCreatedBy: t.CreatedBy,
+	}
+	if byPassword(a.caller) {
+		attrs[attrByPassword] = "true"
+	}
 	id, text, made, err := mint(keywright.KeySpec{
-		Kind: h.kind, Method: keywright.MethodProvisioning, Issuer: h.issuer, Subject: subject(a.app), Scopes: expand(strings.Fields(t.Scope)),
-		Attrs: map[string]string{
-			AttrOrganization: a.app.Organization, AttrApplication: a.app.ClientID, AttrTokenID: t.ID, AttrCreatedBy: t.CreatedBy,
-		},
+		Kind: h.kind, Method: keywright.MethodProvisioning, Issuer: h.issuer, Subject: subject(a.app), Scopes: expand(strings.Fields(t.Scope)), Attrs: attrs,
 		Description: "application token " + t.ID, Expires: t.Expires,
 		// The token's own record is a parent too, so that its end is that of
 		// keys which the host has rotated it to as well.

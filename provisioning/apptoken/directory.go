@@ -14,9 +14,11 @@ type Directory interface {
 	// Application, also about organisations that do not exist: those grant
 	// nothing, except to callers who may do everything everywhere.
 	//
-	// The caller may be the holder of a token of this package: then it has the
-	// Attrs below. Whatever Rights grants it, it does no more than its own
-	// scopes and organisation allow. The Attr created_by lets a host take
+	// A caller whose Principal has any of the scopes of this package hands out
+	// no more than those, whatever Rights grants it; one that has none, such as
+	// an admin key of the host, goes by Rights alone. It may be the holder of a
+	// token of this package: then it has the Attrs below, needs org:admin and
+	// stays within its organisation. The Attr created_by lets a host take
 	// rights away when whoever made the token has lost them.
 	Rights(ctx context.Context, caller keywright.Principal, org string) (Rights, error)
 
@@ -58,6 +60,9 @@ const (
 	attrSuperUser  = "super_user"
 	attrAuthMethod = "auth_method"
 )
+
+// attrByPassword is "true" on tokens that go back to a password.
+const attrByPassword = "by_password"
 
 // isToken reports whether p is the holder of a token of this package.
 func isToken(p keywright.Principal) bool {

@@ -38,13 +38,22 @@ func (z *zeroTouch) closed(ctx context.Context) (bool, error) {
 	return err == nil && records[0].Exists(), err
 }
 
+// byPassword reports whether p is a super user who came by password, or the
+// holder of a token that goes back to one, over however many others.
+func byPassword(p keywright.Principal) bool {
+	return isZeroTouch(p) && p.Attrs[attrIdentity] == "" || isToken(p) && p.Attrs[attrByPassword] == "true"
+}
+
 // minting returns what a mint by caller adds to its Commit, and the longest
 // life that the token may have (0: no limit of its own). Where the Commit then
 // fails with store.ErrExists, another mint was faster: call it again, which
 // tells. For callers other than super users of zero-touch there is nothing.
 func (z *zeroTouch) minting(ctx context.Context, caller keywright.Principal) (ops []store.Op, most time.Duration, err error) {
+	if byPassword(caller) {
+		most = z.maxLifetime
+	}
 	if !isZeroTouch(caller) {
-		return nil, 0, nil
+		return nil, most, nil
 	}
 	if !z.enabled {
 		return nil, 0, z.barred(ctx, caller, errFlagOff) // nobody has let it in
@@ -54,8 +63,6 @@ func (z *zeroTouch) minting(ctx context.Context, caller keywright.Principal) (op
 	if identity := caller.Attrs[attrIdentity]; identity != "" {
 		until := caller.Expires.Add(oidc.Skew + time.Minute)
 		marks, taken = append(marks, store.Record{Kind: KindIdentity, ID: identity, Expires: until, Data: []byte("{}")}), append(taken, errIdentityUsed)
-	} else {
-		most = z.maxLifetime
 	}
 	if z.oneShot {
 		data, err := json.Marshal(map[string]any{"at": z.host.Hooks.Now(), "by": caller.Credential})

@@ -48,6 +48,8 @@ func expand(scopes []string) []string {
 	return all
 }
 
+func isScope(s string) bool { return slices.Contains(Scopes(), s) }
+
 // splitScope reads a scope that is a string: words with spaces or commas between.
 func splitScope(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' })
@@ -61,7 +63,7 @@ func checkScopes(asked []string) ([]string, error) {
 	var scopes []string
 	for _, s := range asked {
 		switch {
-		case !slices.Contains(Scopes(), s):
+		case !isScope(s):
 			return nil, keywright.Errorf(keywright.CodeInvalidScope, "Invalid scope: %q", clip(s))
 		case !slices.Contains(scopes, s):
 			scopes = append(scopes, s)

@@ -56,7 +56,8 @@ type ZeroTouch struct {
 	// processes on one store, until [Handler.ReopenZeroTouch].
 	OneShot bool
 
-	// MaxLifetime of tokens that are made by password; 0: 365 days.
+	// MaxLifetime of tokens that are made by password, and of each of those
+	// that are made by such tokens, while Enabled and after it; 0: 365 days.
 	MaxLifetime time.Duration
 
 	// Guesses limits how often passwords may be wrong.
@@ -110,7 +111,11 @@ type zeroTouch struct {
 // anybody from turning it off. It does no I/O.
 func newZeroTouch(host keywright.Host, c ZeroTouch) (*zeroTouch, error) {
 	if !c.Enabled {
-		return &zeroTouch{host: host, guesses: new(guesses)}, nil
+		z := &zeroTouch{host: host, guesses: new(guesses), maxLifetime: c.MaxLifetime}
+		if z.maxLifetime <= 0 {
+			z.maxLifetime = defaultMaxLifetime
+		}
+		return z, nil
 	}
 	z := &zeroTouch{
 		host: host, enabled: true, passwords: c.Passwords, label: c.Label,
