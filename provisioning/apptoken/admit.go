@@ -75,9 +75,9 @@ func (h *Handler) rights(ctx context.Context, caller keywright.Principal, org st
 	if err != nil {
 		return Rights{}, directoryError(err)
 	}
-	if isToken(caller) {
-		// Its own have the implied ones with them.
-		rights.Scopes = slices.DeleteFunc(expand(rights.Scopes), func(s string) bool { return !caller.HasScope(s) })
+	if isToken(caller) || slices.ContainsFunc(caller.Scopes, isScope) {
+		own := expand(caller.Scopes)
+		rights.Scopes = slices.DeleteFunc(expand(rights.Scopes), func(s string) bool { return !slices.Contains(own, s) })
 	}
 	return rights, nil
 }

@@ -48,7 +48,7 @@ func (h *Handler) anyApplication(ctx context.Context, app Application) (applicat
 	case err != nil:
 		return application{}, keywright.Wrap(keywright.CodeUnavailable, err)
 	case !records[0].Exists():
-		a.Instance = rand.Text()
+		a.Instance, a.Org, a.ClientID = rand.Text(), app.Organization, app.ClientID
 		return a, nil
 	}
 	a.version = records[0].Version
@@ -159,6 +159,40 @@ func (h *Handler) DeleteApplication(ctx context.Context, actor keywright.Princip
 		return err
 	}
 	return h.clear(ctx, app)
+}
+
+// Sync compares the applications that have had tokens with the Directory: what
+// it does not know any more is deleted, as by DeleteApplication, and what was
+// deleted and is known again may have tokens again. Call it at start-up where
+// the Directory is a configuration, which nobody tells when it changes.
+func (h *Handler) Sync(ctx context.Context, actor keywright.Principal) error {
+	var all []applicationRecord
+	for r, err := range h.host.Store.List(ctx, store.Query{Kind: KindApplication}) {
+		var a applicationRecord
+		if err == nil {
+			err = json.Unmarshal(r.Data, &a)
+		}
+		if err != nil {
+			return keywright.Wrap(keywright.CodeUnavailable, err)
+		}
+		all = append(all, a)
+	}
+	for _, a := range all {
+		_, err := h.directory.Application(ctx, a.Org, a.ClientID)
+		if err != nil {
+			err = directoryError(err)
+		}
+		switch {
+		case err == nil && a.Deleted:
+			err = h.EnableApplication(ctx, actor, a.Org, a.ClientID)
+		case err != nil && keywright.AsError(err).Code == keywright.CodeNotFound:
+			err = h.DeleteApplication(ctx, actor, a.Org, a.ClientID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *Handler) countTokens(ctx context.Context, a application) (int, error) {

@@ -23,6 +23,8 @@ type applicationRecord struct {
 	Instance string `json:"instance"` // see keywright.Parent
 	Disabled bool   `json:"disabled,omitempty"`
 	Deleted  bool   `json:"deleted,omitempty"` // and so disabled
+	Org      string `json:"org"`
+	ClientID string `json:"client_id"`
 }
 
 // tokenRecord is what KindToken keeps.

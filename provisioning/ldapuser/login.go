@@ -34,16 +34,22 @@ func (v *Verifier) login(c *ldap.Conn, username, password string) (subject strin
 	if err != nil {
 		return "", fmt.Errorf("ldapuser: search for the super user: %w", err)
 	}
-	err = c.Bind(a.dn, password)
+	// An account that is no super user is not tried: nobody shall lock the
+	// directory's people out by guessing here.
+	dn := a.dn
+	if !super {
+		dn = v.nobody
+	}
+	err = c.Bind(dn, password)
 	switch {
 	case err != nil && serverFailed(err):
 		return "", fmt.Errorf("ldapuser: bind as the user: %w", err)
 	case a.refused != "":
 		return "", a.refused
-	case err != nil:
-		return "", refusal(fmt.Sprintf("bind as %q: %v", a.dn, err))
 	case !super:
 		return "", refusal(fmt.Sprintf("%q is not a super user", a.dn))
+	case err != nil:
+		return "", refusal(fmt.Sprintf("bind as %q: %v", a.dn, err))
 	}
 	return a.subject, nil
 }
