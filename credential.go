@@ -87,7 +87,12 @@ type credential struct {
 	FirstUse    bool              `json:"first_use,omitempty"`
 	Temporary   bool              `json:"temporary,omitempty"`
 	Successor   string            `json:"successor,omitempty"` // the id of the key it was rotated to
-	Imported    string            `json:"imported,omitempty"`  // the ID of its KindKeyImported; empty: made here
+
+	// The first use of this key ends the one that it was rotated from, unless
+	// empty, after the overlap.
+	Predecessor string        `json:"predecessor,omitempty"`
+	Overlap     time.Duration `json:"overlap,omitempty"`
+	Imported    string        `json:"imported,omitempty"` // the ID of its KindKeyImported; empty: made here
 }
 
 func newCredential(s KeySpec, now time.Time) credential {

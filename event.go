@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -16,6 +17,7 @@ const KindEvent = "event"
 
 // An Event is one line of the audit trail. It holds no secret.
 type Event struct {
+	ID     string            `json:"-"` // of a stored event, as Events yields it
 	Time   time.Time         `json:"time"`
 	Name   string            `json:"name"`             // such as "bootstrap.claimed" or "key.refused"
 	Actor  string            `json:"actor,omitempty"`  // public id of the credential that acted
@@ -43,16 +45,20 @@ func (h Host) Commit(ctx context.Context, e Event, ops ...store.Op) error {
 	return nil
 }
 
-// Events yields the stored audit events of all replicas, newest first.
-func (h Host) Events(ctx context.Context) iter.Seq2[Event, error] {
+// Events yields the stored audit events of all replicas, newest first: those
+// before the one with the given ID, or all if it is empty.
+func (h Host) Events(ctx context.Context, before string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		for r, err := range h.Store.List(ctx, store.Query{Kind: KindEvent, Reverse: true}) {
+		for r, err := range h.Store.List(ctx, store.Query{Kind: KindEvent, After: before, Reverse: true}) {
 			var e Event
-			if err != nil {
+			if errors.Is(err, store.ErrInvalid) {
+				err = &Error{Code: CodeInvalidRequest, Detail: "not the ID of an event", Err: err}
+			} else if err != nil {
 				err = Wrap(CodeUnavailable, err)
 			} else if err = json.Unmarshal(r.Data, &e); err != nil {
 				err = Wrap(CodeInternal, fmt.Errorf("keywright: event %s: %w", r.ID, err))
 			}
+			e.ID = r.ID
 			if !yield(e, err) || err != nil {
 				return
 			}

@@ -115,8 +115,21 @@ func TestEventsNewestFirst(t *testing.T) {
 	if diff := cmp.Diff(want, w.names(t)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	for range w.Events(t.Context()) {
+	for e, err := range w.Events(t.Context(), "") {
+		var older []string
+		for e, err := range w.Events(t.Context(), e.ID) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			older = append(older, e.Name)
+		}
+		if diff := cmp.Diff(want[1:], older); err != nil || diff != "" {
+			t.Errorf("%v; before the newest (-want +got):\n%s", err, diff)
+		}
 		break // an early end is no error
+	}
+	for _, err := range w.Events(t.Context(), "\x00") {
+		wantCode(t, "no ID", err, keywright.CodeInvalidRequest)
 	}
 	// a is an hour old at three steps less than this.
 	w.clock.Advance(time.Hour - 3)
@@ -128,7 +141,7 @@ func TestEventsNewestFirst(t *testing.T) {
 func (w *world) names(t *testing.T) []string {
 	t.Helper()
 	var names []string
-	for e, err := range w.Events(t.Context()) {
+	for e, err := range w.Events(t.Context(), "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +156,7 @@ func TestBrokenEventEndsTheList(t *testing.T) {
 	if err := w.db.Commit(t.Context(), store.Insert(r)); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range w.Events(t.Context()) {
+	for _, err := range w.Events(t.Context(), "") {
 		wantCode(t, "broken event", err, keywright.CodeInternal)
 	}
 }

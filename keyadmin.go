@@ -79,7 +79,7 @@ func (k *Keys) MintDerived(spec KeySpec, text string) (MintedKey, error) {
 }
 
 // mint makes a key of the given text: one without a prefix is imported.
-func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
+func (k *Keys) mint(spec KeySpec, key token.Key, edit ...func(*credential)) (MintedKey, error) {
 	now := k.host.Hooks.Now()
 	if err := k.checkSpec(spec, now); err != nil {
 		return MintedKey{}, err
@@ -90,6 +90,9 @@ func (k *Keys) mint(spec KeySpec, key token.Key) (MintedKey, error) {
 	}
 	c := newCredential(spec, now)
 	c.Hash = hash
+	for _, f := range edit {
+		f(&c)
+	}
 	if key.Prefix == "" {
 		c.Imported = importedID(key.Text)
 	}
@@ -192,9 +195,33 @@ func (k *Keys) setDisabled(ctx context.Context, e Event, disabled bool) error {
 func (k *Keys) Delete(ctx context.Context, actor Principal, id string) error {
 	return k.change(ctx, id, func(c *known) (Event, []store.Op, error) {
 		e := Event{Name: "key.deleted", Actor: actor.Credential, Target: id}
-		ops, err := k.withIndex(ctx, c, store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version}))
+		ops, err := k.deletion(ctx, c)
 		return e, ops, err
 	})
+}
+
+// Deletion returns the ops of Delete, for a caller that has more to commit with
+// them. For a key that is not there they are none.
+func (k *Keys) Deletion(ctx context.Context, id string) ([]store.Op, error) {
+	if !token.ValidID(id) {
+		return nil, nil
+	}
+	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id})
+	switch {
+	case err != nil:
+		return nil, Wrap(CodeUnavailable, err)
+	case !records[0].Exists():
+		return nil, nil
+	}
+	c, err := decodeCredential(records[0])
+	if err != nil {
+		return nil, Wrap(CodeInternal, err)
+	}
+	return k.deletion(ctx, c)
+}
+
+func (k *Keys) deletion(ctx context.Context, c *known) ([]store.Op, error) {
+	return k.withIndex(ctx, c, store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version}))
 }
 
 // change reads the key, asks edit for the ops, commits them, and begins again

@@ -194,7 +194,7 @@ func TestAdministrationOfAStoreInTrouble(t *testing.T) {
 			return nil
 		},
 		"Events": func() error {
-			for _, err := range w.Events(t.Context()) {
+			for _, err := range w.Events(t.Context(), "") {
 				return err
 			}
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/keywright/keywright/internal/token"
 	"github.com/keywright/keywright/store"
 )
 
@@ -12,11 +13,11 @@ type Rotation struct {
 	Overlap time.Duration // how long the old key still works, never beyond its own expiry; 0: not at all
 	Expires time.Time     // of the new key; zero: that of the old one
 
-	// FirstUse is for the new key what [KeySpec] says. Repeat rotates a key
-	// again that was rotated, if its successor is known not to have been used:
-	// that one ends, and another takes its place. So whoever did not get the
-	// answer can ask again.
-	FirstUse, Repeat bool
+	// UntilUsed lets the overlap begin with the first use of the new key. Until
+	// then the old one lives on, to its own end, and can be rotated again: that
+	// ends the new key, which nobody has used, and another takes its place. So
+	// whoever did not get the answer can ask again, however much later.
+	UntilUsed bool
 }
 
 // Rotate issues a key that stands for the same as the one with the given id,
@@ -59,67 +60,99 @@ func (k *Keys) Succeed(ctx context.Context, id string, r Rotation) (m MintedKey,
 func (k *Keys) succeed(ctx context.Context, c *known, r Rotation) (MintedKey, []store.Op, error) {
 	var ops []store.Op
 	spec := c.spec()
-	spec.FirstUse = r.FirstUse
+	spec.FirstUse = r.UntilUsed
 	switch {
 	case r.Overlap < 0:
 		return MintedKey{}, nil, Errorf(CodeInvalidRequest, "a negative overlap")
 	case c.Disabled:
 		return MintedKey{}, nil, Errorf(CodeConflict, "the key is disabled")
 	case c.Successor != "":
-		// c itself ends with the overlap by now.
-		unused, err := k.unused(ctx, c.Successor, r.Repeat)
-		if err != nil {
+		var err error
+		if ops, err = k.endUnused(ctx, c.Successor, r.UntilUsed); err != nil {
 			return MintedKey{}, nil, err
 		}
-		spec.Expires = unused.Expires
-		ops = append(ops, store.Delete(unused))
 	}
 	if !r.Expires.IsZero() {
 		spec.Expires = r.Expires
 	}
-	m, err := k.Mint(spec)
+	m, err := k.mint(spec, token.New(k.kinds[spec.Kind]), func(next *credential) {
+		if r.UntilUsed {
+			next.Predecessor, next.Overlap = c.id, r.Overlap
+		}
+	})
 	if err != nil {
 		return MintedKey{}, nil, &Error{Code: CodeInvalidRequest, Detail: "the new key would not be valid", Err: err}
 	}
-	old, err := c.retire(m.ID, r.Overlap, k.host.Hooks.Now())
+	old, err := c.retire(m.ID, r, k.host.Hooks.Now())
 	if err != nil {
 		return MintedKey{}, nil, err
 	}
 	return m, append(ops, m.Op, old), nil
 }
 
-// unused returns the record of a successor, if it may be replaced.
-func (k *Keys) unused(ctx context.Context, id string, repeat bool) (store.Record, error) {
-	if !repeat {
-		return store.Record{}, Errorf(CodeConflict, "the key has been rotated already")
+// endUnused makes the ops that end a successor which nobody has used. A first
+// use that comes between makes the Commit fail.
+func (k *Keys) endUnused(ctx context.Context, id string, mayBe bool) ([]store.Op, error) {
+	if !mayBe {
+		return nil, Errorf(CodeConflict, "the key has been rotated already")
 	}
 	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id}, store.Key{Kind: KindKeyFirst, ID: id})
 	if err != nil {
-		return store.Record{}, Wrap(CodeUnavailable, err)
+		return nil, Wrap(CodeUnavailable, err)
 	}
 	successor, first := records[0], records[1]
 	if !successor.Exists() || first.Exists() {
-		return store.Record{}, Errorf(CodeConflict, "the key has been rotated already, and the new one was used or has ended")
+		return nil, Errorf(CodeConflict, "the key has been rotated already, and the new one was used or has ended")
 	}
 	switch c, err := decodeCredential(successor); {
 	case err != nil:
-		return store.Record{}, Wrap(CodeInternal, err)
+		return nil, Wrap(CodeInternal, err)
 	case !c.FirstUse:
-		return store.Record{}, Errorf(CodeConflict, "the key has been rotated already")
+		return nil, Errorf(CodeConflict, "the key has been rotated already")
 	}
-	return successor, nil
+	return []store.Op{store.Delete(successor), store.Insert(firstUse(successor))}, nil
 }
 
-// retire makes the op that ends c after the overlap.
-func (c *known) retire(successor string, overlap time.Duration, now time.Time) (store.Op, error) {
-	if overlap == 0 {
+// retire makes the op by which c gives way to its successor.
+func (c *known) retire(successor string, r Rotation, now time.Time) (store.Op, error) {
+	if r.Overlap == 0 && !r.UntilUsed {
 		return store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version}), nil
 	}
 	next := c.credential
 	next.Successor = successor
-	if end := now.Add(overlap); next.Expires.IsZero() || end.Before(next.Expires) {
-		next.Expires = end
+	if !r.UntilUsed {
+		next.endBy(now.Add(r.Overlap))
 	}
 	record, err := next.record(c.id, c.version)
 	return store.Replace(record), err
+}
+
+// endBy lets c end at t, or at its own end before.
+func (c *credential) endBy(t time.Time) {
+	if c.Expires.IsZero() || t.Before(c.Expires) {
+		c.Expires = t
+	}
+}
+
+// endPredecessor makes the op by which the first use of c ends the key that it
+// was rotated from, if that is still there and not rotated to another.
+func (k *Keys) endPredecessor(ctx context.Context, c *known, now time.Time) ([]store.Op, error) {
+	if c.Predecessor == "" {
+		return nil, nil
+	}
+	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: c.Predecessor})
+	if err != nil || !records[0].Exists() {
+		return nil, err
+	}
+	old, err := decodeCredential(records[0])
+	switch {
+	case err != nil || old.Successor != c.id:
+		return nil, err
+	case c.Overlap == 0:
+		return []store.Op{store.Delete(records[0])}, nil
+	}
+	next := old.credential
+	next.endBy(now.Add(c.Overlap))
+	record, err := next.record(old.id, old.version)
+	return []store.Op{store.Replace(record)}, err
 }

@@ -205,12 +205,13 @@ func TestRacingRotationsHaveOneWinner(t *testing.T) {
 	}
 }
 
-// Whoever did not get the answer to a rotation asks again, until the new key is used.
-func TestRotateAgain(t *testing.T) {
+// Whoever did not get the answer to a rotation asks again, until the new key is
+// used; and only then the old one begins to end.
+func TestRotateUntilUsed(t *testing.T) {
 	w := newWorld(t)
-	end := epoch.Add(100 * time.Hour)
+	end := epoch.Add(10000 * time.Hour)
 	old := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci", Expires: end})
-	again := keywright.Rotation{Overlap: time.Hour, FirstUse: true, Repeat: true}
+	again := keywright.Rotation{Overlap: time.Hour, UntilUsed: true}
 	var lost keywright.MintedKey
 	for i := range 3 {
 		m, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, old.ID, again)
@@ -223,33 +224,76 @@ func TestRotateAgain(t *testing.T) {
 			}
 		}
 		lost = m
-		w.clock.Advance(10 * time.Minute)
+		w.clock.Advance(1000 * time.Hour)
 	}
-	info, err := w.Keys.Check(t.Context(), lost.Text)
-	if err != nil || !info.Expires.Equal(end) {
-		t.Errorf("the last key: expires %v, %v, want %v", info.Expires, err, end)
+	for name, text := range map[string]string{"last": lost.Text, "old": old.Text} {
+		if info, err := w.Keys.Check(t.Context(), text); err != nil || !info.Expires.Equal(end) {
+			t.Errorf("the %s key: expires %v, %v, want %v", name, info.Expires, err, end)
+		}
 	}
-	if info, err := w.Keys.Check(t.Context(), old.Text); err != nil || !info.Expires.Equal(epoch.Add(time.Hour)) {
-		t.Errorf("the old key: expires %v, %v, want an hour after the first rotation", info.Expires, err)
+	if _, err := w.Keys.Of("prov").Authenticate(bearer(lost.Text)); err != nil {
+		t.Errorf("the last key: %v", err)
 	}
-	if p, err := w.Keys.Of("prov").Authenticate(bearer(lost.Text)); err != nil {
-		t.Errorf("the last key: %v, %v", p, err)
+	used := w.clock.Now()
+	if info, err := w.Keys.Check(t.Context(), old.Text); err != nil || !info.Expires.Equal(used.Add(time.Hour)) {
+		t.Errorf("the old key: expires %v, %v, want an hour after the first use of the new one", info.Expires, err)
 	}
-	refused := func(name string, r keywright.Rotation) {
+	refused := func(name, id string, r keywright.Rotation) {
 		t.Helper()
-		if _, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, old.ID, r); keywright.AsError(err).Code != keywright.CodeConflict {
+		if _, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, id, r); keywright.AsError(err).Code != keywright.CodeConflict {
 			t.Errorf("%s: got %v, want a conflict", name, err)
 		}
 	}
-	refused("after the new one was used", again)
-	refused("without Repeat", keywright.Rotation{Overlap: time.Hour})
+	refused("after the new one was used", old.ID, again)
+	refused("at once", old.ID, keywright.Rotation{Overlap: time.Hour})
+	w.clock.Advance(time.Hour)
+	if _, err := w.Keys.Check(t.Context(), old.Text); err == nil {
+		t.Error("the old key works after the overlap")
+	}
 
-	unknown := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci"})
-	if _, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, unknown.ID, keywright.Rotation{Overlap: time.Hour, Repeat: true}); err != nil {
+	plain := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci"})
+	if _, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, plain.ID, keywright.Rotation{Overlap: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	old = unknown
-	refused("when it is not known whether the new one was used", again)
+	refused("when it is not known whether the new one was used", plain.ID, again)
+
+	once := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci"})
+	m, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, once.ID, keywright.Rotation{UntilUsed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Keys.Check(t.Context(), once.Text); err != nil {
+		t.Errorf("without an overlap, before the first use: %v", err)
+	}
+	if _, err := w.Keys.Of("prov").Authenticate(bearer(m.Text)); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.Keys.Check(t.Context(), once.Text); err == nil {
+		t.Error("without an overlap the old key works after the first use")
+	}
+}
+
+// A first use and the rotation that ends the key for want of one exclude each
+// other, whichever comes first.
+func TestFirstUseAgainstRotation(t *testing.T) {
+	for range 50 {
+		w := newWorld(t)
+		old := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci"})
+		again := keywright.Rotation{Overlap: time.Hour, UntilUsed: true}
+		first, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, old.ID, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		var used, rotated error
+		wg.Go(func() { _, used = w.Keys.Of("prov").Authenticate(bearer(first.Text)) })
+		wg.Go(func() { _, rotated = w.Keys.Rotate(t.Context(), keywright.Principal{}, old.ID, again) })
+		wg.Wait()
+		_, err = w.Keys.Check(t.Context(), first.Text)
+		if (used == nil) == (rotated == nil) || (used == nil) != (err == nil) {
+			t.Fatalf("used: %v; rotated again: %v; the key now: %v", used, rotated, err)
+		}
+	}
 }
 
 func TestSucceedCommitsNothing(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -26,12 +27,9 @@ const (
 func (k *Keys) used(r *http.Request, c *known, key token.Key) error {
 	ctx, now := r.Context(), k.host.Hooks.Now()
 	if c.FirstUse && !c.firstUsed.Load() {
-		mark := store.Record{Kind: KindKeyFirst, ID: c.id, Expires: c.Expires, Data: []byte("{}")}
-		err := k.host.Store.Commit(ctx, store.Insert(mark))
-		if err != nil && !errors.Is(err, store.ErrExists) {
-			return Wrap(CodeUnavailable, err)
+		if err := k.markFirstUse(ctx, c, key, now); err != nil {
+			return err
 		}
-		c.firstUsed.Store(true)
 	}
 	if c.Temporary && due(&c.warned, now, warnEvery) {
 		ctx := WithRequestAddr(r)
@@ -43,6 +41,38 @@ func (k *Keys) used(r *http.Request, c *known, key token.Key) error {
 		k.touch(c, key, lastUse{At: now, From: requestAddr(r)})
 	}
 	return nil
+}
+
+// firstUse is the marker that the key of the given record was used.
+func firstUse(key store.Record) store.Record {
+	return store.Record{Kind: KindKeyFirst, ID: key.ID, Expires: key.Expires, Data: []byte("{}")}
+}
+
+// markFirstUse writes that c is used for the first time, as it stands now, and
+// what follows from that. Whoever finds the marker there cannot tell a use from
+// the end of a key that nobody had used: the key is verified again.
+func (k *Keys) markFirstUse(ctx context.Context, c *known, key token.Key, now time.Time) error {
+	for range maxTries {
+		self := store.Record{Kind: KindKey, ID: c.id, Version: c.version, Expires: c.Expires}
+		ops, err := k.endPredecessor(ctx, c, now)
+		if err == nil {
+			err = k.host.Store.Commit(ctx, append([]store.Op{store.Insert(firstUse(self)), store.Check(self)}, ops...)...)
+		}
+		if err == nil {
+			c.firstUsed.Store(true)
+			return nil
+		}
+		if !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrConflict) {
+			return Wrap(CodeUnavailable, err)
+		}
+		if c, err = k.verify(ctx, key); err != nil {
+			return err
+		}
+		if c.firstUsed.Load() {
+			return nil
+		}
+	}
+	return Wrap(CodeUnavailable, fmt.Errorf("key %s changed during each of %d first uses", c.id, maxTries))
 }
 
 // due reports, to one caller, that the last time lies at least every seconds back.

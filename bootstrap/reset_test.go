@@ -118,7 +118,7 @@ func TestResetIsAudited(t *testing.T) {
 	if err := bootstrap.Reset(ctx, f.host, 1, "operator"); err != nil {
 		t.Fatal(err)
 	}
-	for e, err := range f.host.Events(ctx) {
+	for e, err := range f.host.Events(ctx, "") {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -394,7 +394,7 @@ func TestAdminChangesAreAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for e, err := range w.host.Events(ctx) {
+	for e, err := range w.host.Events(ctx, "") {
 		if err != nil {
 			t.Fatal(err)
 		}

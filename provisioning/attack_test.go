@@ -135,7 +135,7 @@ func TestPRV13GrammarOfKeyID(t *testing.T) {
 	before := w.dump(kinds...)
 	for _, tt := range []struct{ id, want string }{
 		{``, "Missing required field: key_id"},
-		{strings.Repeat("x", 65), "key_id must be at most 64 characters long"},
+		{strings.Repeat("x", 65), "key_id must contain only alphanumeric characters, hyphens, and underscores"},
 		{`../x`, text}, {`%2e%2e`, text}, {`a/b`, text}, {`a b`, text}, {`ci\n`, text}, {`\nci`, text}, {`ci\u0000`, text}, {`сi`, text}, {`ｃi`, text},
 		{`é`, text}, {`.`, text}, {`..`, text}, {`a.b`, text}, {`a:b`, text}, {`a@b`, text}, {`a[b`, text}, {"a`b", text}, {`a{b`, text}, {`a\\b`, text},
 	} {

@@ -1,6 +1,7 @@
 package provisioning
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"errors"
@@ -48,9 +49,26 @@ type Client struct {
 	// HTTP sends the requests; nil: a client that gives up after 30 seconds.
 	// Redirects are never followed.
 	HTTP *http.Client
+
+	// MAC and MachineID are those of a runner's machine, as it was enrolled,
+	// for a server that binds runners to them: see [Binding].
+	MAC, MachineID string
+}
+
+// machine is what a runner's requests tell of its machine.
+func (c Client) machine() http.Header {
+	h := make(http.Header)
+	if c.MAC != "" {
+		h.Set(MACHeader, c.MAC)
+	}
+	if c.MachineID != "" {
+		h.Set(MachineHeader, c.MachineID)
+	}
+	return h
 }
 
 func (c Client) call(ctx context.Context, call apicall.Call, answer any) error {
+	call.Header = c.machine()
 	r, err := apicall.Server{Package: "provisioning", URL: c.URL, HTTP: c.HTTP}.Do(ctx, call)
 	switch {
 	case err != nil && r.Unsent:
@@ -85,6 +103,7 @@ func (c Client) Enroll(ctx context.Context, req EnrollRequest) error {
 	if len(req.Devices) == 0 {
 		req.Devices = []byte("[]")
 	}
+	req.MAC, req.MachineID = cmp.Or(req.MAC, c.MAC), cmp.Or(req.MachineID, c.MachineID)
 	var r enrollResponse
 	err := c.call(ctx, apicall.Call{Method: http.MethodPost, Path: EnrollPath, Body: req, Secrets: []string{req.Token, req.APIKey}}, &r)
 	if e, ok := errors.AsType[*StatusError](err); ok && e.Status == http.StatusConflict && req.APIKey != "" {

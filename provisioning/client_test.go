@@ -450,6 +450,48 @@ func TestNewKeeper(t *testing.T) {
 	}
 }
 
+// A server that binds runners to their machines knows ours.
+func TestClientOfABoundRunner(t *testing.T) {
+	f, s := newFleet(t, provisioning.Config{Binding: provisioning.Bind, Limits: living.Limits}), new(saved)
+	f.client.MAC, f.client.MachineID = "aa:bb:cc:dd:ee:ff", "m1"
+	key := f.runner(t, "sdr-1")
+	k := f.keeper(t, provisioning.KeyState{Key: key}, s, nil)
+	if res, err := (&http.Client{Transport: k.Transport(f.net)}).Get(base + "/work"); err != nil || res.StatusCode != 200 {
+		t.Errorf("work: %v, %v", res, err)
+	}
+	if _, err := f.client.Rotate(t.Context(), key); err != nil {
+		t.Errorf("rotate: %v", err)
+	}
+	f.client.MachineID = "m2"
+	if _, err := f.client.Check(t.Context(), key); err == nil {
+		t.Error("another machine is let in")
+	}
+}
+
+// An answer that got lost long ago locks nobody out.
+func TestClientRotatesLongAfterAnAnswerGotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, provisioning.Config{Limits: provisioning.Limits{RunnerKey: 2000 * time.Hour, Lifetime: time.Second}})
+		key := f.runner(t, "sdr-1")
+		if _, err := f.client.Rotate(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1000 * time.Hour)
+		if _, err := f.client.Check(t.Context(), key); err != nil {
+			t.Errorf("the old key: %v", err)
+		}
+		if made, err := f.client.Rotate(t.Context(), key); err != nil {
+			t.Errorf("again: %v", err)
+		} else if _, err := f.client.Check(t.Context(), made.APIKey); err != nil {
+			t.Errorf("the new key: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if _, err := f.client.Check(t.Context(), key); err == nil {
+			t.Error("the old key works an hour after the first use of the new one")
+		}
+	})
+}
+
 func TestKeeperSendsTheKeyToNobodyElse(t *testing.T) {
 	f, s := newFleet(t, living), new(saved)
 	k := f.keeper(t, provisioning.KeyState{Key: f.runner(t, "sdr-1")}, s, nil)

@@ -1,7 +1,9 @@
 package provisioning
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"math"
 	"net/http"
 	"net/netip"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/authorization"
 	"github.com/keywright/keywright/internal/endpoint"
 )
 
@@ -22,9 +25,11 @@ func methods(handlers map[string]http.Handler) http.Handler {
 }
 
 // adminJSON reads JSON of any declared type where no page of another site can
-// have made a browser send it: it could add neither of these headers.
+// have made a browser send it: by itself it sends neither a key nor this header,
+// unlike cookies and a password.
 func adminJSON[Req any](r *http.Request) (Req, error) {
-	if len(r.Header["Authorization"]) > 0 || len(r.Header[csrfHeader]) > 0 {
+	scheme, _, _ := authorization.Parse(r.Header)
+	if authorization.Is(scheme, "Bearer") || authorization.Is(scheme, "Key") || len(r.Header[csrfHeader]) > 0 {
 		return endpoint.AnyJSON[Req](r)
 	}
 	return endpoint.JSON[Req](r)
@@ -32,11 +37,14 @@ func adminJSON[Req any](r *http.Request) (Req, error) {
 
 // optionalJSON is adminJSON where no body at all is one without members.
 func optionalJSON[Req any](r *http.Request) (Req, error) {
-	if r.ContentLength == 0 {
+	body := bufio.NewReader(r.Body)
+	if _, err := body.Peek(1); err == io.EOF {
 		var none Req
 		return none, nil
 	}
-	return adminJSON[Req](r)
+	r2 := *r
+	r2.Body = io.NopCloser(body)
+	return adminJSON[Req](&r2)
 }
 
 // runnerRoutes are for provisioning keys and runners.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -36,7 +37,8 @@ type KeeperConfig struct {
 
 // A Keeper holds a runner's API key and replaces it before it ends: after some
 // three quarters of its life, with jitter, so that a fleet does not come at once.
-// The old key stays in use until the new one is saved and seen to work. A key
+// The old key stays in use until the new one is saved and seen to work, and to
+// the server it is good until then, however long that takes. A key
 // without an end is never replaced.
 //
 // It has no goroutine except while it rotates. It is safe for concurrent use.
@@ -230,6 +232,7 @@ func (t keeperTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r = r.Clone(r.Context())
+	maps.Copy(r.Header, t.keeper.config.Client.machine())
 	r.Header.Set("Authorization", "Bearer "+key)
 	return t.base.RoundTrip(r)
 }

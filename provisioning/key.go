@@ -28,6 +28,7 @@ type keyRecord struct {
 	Disabled  bool      `json:"disabled,omitempty"`
 	Current   string    `json:"current"`            // public id of the API key
 	Imported  bool      `json:"imported,omitempty"` // Current is: its text says nothing of its id
+	Previous  string    `json:"previous,omitempty"` // that which Current has taken over from
 	CreatedBy string    `json:"created_by"`
 	CreatedAt time.Time `json:"created_at"`
 }
@@ -190,74 +191,6 @@ func (h *Handler) loadKey(ctx context.Context, id string) (storedKey, error) {
 	return readKey(records[0])
 }
 
-// Keys returns all provisioning keys, the newest first.
-func (h *Handler) Keys(ctx context.Context) ([]Key, error) {
-	var stored []storedKey
-	for r, err := range h.host.Store.List(ctx, store.Query{Kind: KindKey}) {
-		if err != nil {
-			return nil, keywright.Wrap(keywright.CodeUnavailable, err)
-		}
-		k, err := readKey(r)
-		if err != nil {
-			return nil, err
-		}
-		stored = append(stored, k)
-	}
-	slices.SortStableFunc(stored, func(a, b storedKey) int { return b.CreatedAt.Compare(a.CreatedAt) })
-	ids := make([]string, len(stored))
-	for i, k := range stored {
-		ids[i] = k.Current
-	}
-	infos, err := h.host.Keys.LookupAll(ctx, ids...)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([]Key, len(stored))
-	for i, k := range stored {
-		if keys[i], err = h.describeUsed(ctx, k, infos[i]); err != nil {
-			return nil, err
-		}
-	}
-	return keys, nil
-}
-
-// Key returns the one with the given id, or an error of CodeNotFound.
-func (h *Handler) Key(ctx context.Context, id string) (Key, error) {
-	k, err := h.loadKey(ctx, id)
-	if err != nil {
-		return Key{}, err
-	}
-	infos, err := h.host.Keys.LookupAll(ctx, k.Current)
-	if err != nil {
-		return Key{}, err
-	}
-	return h.describeUsed(ctx, k, infos[0])
-}
-
-// describeUsed also counts the uses of a key that has a maximum of them.
-func (h *Handler) describeUsed(ctx context.Context, k storedKey, info keywright.KeyInfo) (Key, error) {
-	d := h.describe(k, info)
-	if k.MaxUses == 0 {
-		return d, nil
-	}
-	var err error
-	if d.Uses, err = h.host.Store.Add(ctx, k.counter(), 0, time.Time{}); err != nil {
-		return Key{}, keywright.Wrap(keywright.CodeUnavailable, err)
-	}
-	return d, nil
-}
-
-func (h *Handler) describe(k storedKey, info keywright.KeyInfo) Key {
-	d := Key{
-		KeySettings: k.KeySettings, CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt, Enabled: !k.Disabled,
-		LastUsedAt: optional(info.LastUsed), LastUsedIP: info.LastUsedFrom,
-	}
-	if !k.Imported {
-		d.Prefix = h.host.Keys.Prefix(KeyKind) + k.Current
-	}
-	return d
-}
-
 // DisableKey refuses the key and the enrolments that it has pending from the
 // next request on, in every process. It can be enabled again.
 func (h *Handler) DisableKey(ctx context.Context, actor keywright.Principal, id string) error {
@@ -296,61 +229,14 @@ func (h *Handler) DeleteKey(ctx context.Context, actor keywright.Principal, id s
 		if err != nil {
 			return err
 		}
-		records, err := h.host.Store.Get(ctx, store.Key{Kind: keywright.KindKey, ID: k.Current})
+		// The parent's end is enough; the key is deleted so that nothing is left.
+		ops, err := h.host.Keys.Deletion(ctx, k.Current)
 		if err != nil {
 			return err
 		}
-		// The parent's end is enough; the key is deleted so that nothing is left.
-		ops := []store.Op{store.Delete(store.Record{Kind: KindKey, ID: store.ID(id), Version: k.version})}
-		if records[0].Exists() {
-			ops = append(ops, store.Delete(records[0]))
-		}
+		ops = append(ops, store.Delete(store.Record{Kind: KindKey, ID: store.ID(id), Version: k.version}))
 		return h.host.Commit(ctx, keyEvent("provisioning.key_deleted", actor, k), ops...)
 	})
-}
-
-// RotateKey makes a new key for the provisioning key with the given id; the old
-// one works for the overlap. When a key that was rotated before has not ended
-// yet, it goes on to its own end. So does what the host has made by rotating the
-// API key itself: then, as when it has disabled or deleted it, the new key takes
-// over from none.
-func (h *Handler) RotateKey(ctx context.Context, actor keywright.Principal, id string, overlap time.Duration) (NewKey, error) {
-	if overlap < 0 || overlap > maxLife {
-		return NewKey{}, invalid("overlap_hours: want 0 to 876000")
-	}
-	var made NewKey
-	err := endpoint.Retry(func() error {
-		k, err := h.loadKey(ctx, id)
-		if err != nil {
-			return err
-		}
-		m, ops, err := h.succeed(ctx, k, overlap)
-		if err != nil {
-			return err
-		}
-		old := k.Current
-		k.Current, k.Imported = m.ID, false
-		record, err := k.record()
-		if err != nil {
-			return err
-		}
-		made = NewKey{h.describe(k, keywright.KeyInfo{ID: m.ID}), m.Text, endOf(old, ops)}
-		return h.host.Commit(ctx, keyEvent("provisioning.key_rotated", actor, k), append(ops, store.Replace(record))...)
-	})
-	return made, err
-}
-
-// succeed makes the API key that follows k's, whatever became of that one.
-func (h *Handler) succeed(ctx context.Context, k storedKey, overlap time.Duration) (keywright.MintedKey, []store.Op, error) {
-	m, ops, err := h.host.Keys.Succeed(ctx, k.Current, keywright.Rotation{Overlap: overlap})
-	if err == nil {
-		return m, ops, nil
-	}
-	if code := keywright.AsError(err).Code; code != keywright.CodeNotFound && code != keywright.CodeConflict {
-		return keywright.MintedKey{}, nil, err
-	}
-	m, err = h.host.Keys.Mint(k.spec(h.base))
-	return m, []store.Op{m.Op}, err
 }
 
 // endOf finds in the ops of a rotation when the old key ends; zero: at once.

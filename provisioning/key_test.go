@@ -1,6 +1,7 @@
 package provisioning_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,8 +33,9 @@ func TestLimitsOfAKey(t *testing.T) {
 
 	twice := w.makeKey("twice", `"max_uses":2`)
 	token, runner := w.provision(twice, "two-1")
-	w.provision(twice, "two-1")
-	w.want("a third time", w.call("POST", provisionPath, twice, named("two-2")), 403, "This provisioning key has no uses left")
+	w.provision(twice, "two-1") // which takes the place of the first: perhaps its answer got lost
+	w.provision(twice, "two-2")
+	w.want("a third runner", w.call("POST", provisionPath, twice, named("two-3")), 403, "This provisioning key has no uses left")
 	w.want("the token that was replaced", w.enroll(token, runner, "two-1"), 401, badToken)
 	k, err := w.prov.Key(t.Context(), "twice")
 	if err != nil || k.Uses != 2 {
@@ -143,9 +145,11 @@ func TestWhatAKeyHasMade(t *testing.T) {
 func TestRotateKey(t *testing.T) {
 	w := newWorld(t, unlimited)
 	first := w.makeKey("ci", `"expires_at":"2026-03-02T12:00:00Z"`, `"max_uses":7`, `"scopes":["s"]`)
+	n := 0
 	works := func(name, key string, want bool) {
 		t.Helper()
-		if a := w.call("POST", provisionPath, key, named("sdr-1")); (a.status == 201) != want || !want && a.field("error") != badProvKey {
+		n++
+		if a := w.call("POST", provisionPath, key, named(fmt.Sprintf("sdr-%d", n))); (a.status == 201) != want || !want && a.field("error") != badProvKey {
 			t.Errorf("%s: got %d %s", name, a.status, a.body)
 		}
 	}
@@ -178,12 +182,12 @@ func TestRotateKey(t *testing.T) {
 	w.want("enable", w.call("POST", keysPath+"/ci/toggle", w.admin, `{}`), 200, "")
 	works("enabled", sixth, true)
 	works("a seventh and last use", fourth, true)
-	w.want("an eighth", w.call("POST", provisionPath, sixth, named("sdr-1")), 403, "")
+	w.want("an eighth", w.call("POST", provisionPath, sixth, named("eighth")), 403, "")
 	w.clock.Advance(24 * time.Hour)
 	works("at its end", sixth, false)
 	w.want("rotate what has ended", w.call("POST", keysPath+"/ci/rotate", w.admin, ""), 404, "Key not found")
-	if n := len(w.events("provisioning.key_rotated")); n != 5 {
-		t.Errorf("%d events, want 5", n)
+	if rotated := len(w.events("provisioning.key_rotated")); rotated != 5 {
+		t.Errorf("%d events, want 5", rotated)
 	}
 }
 

@@ -109,6 +109,9 @@ func (h *Handler) readProof(proof, typ, id string, key jose.Key) (jose.Claims, j
 		return jose.Claims{}, none, err
 	}
 	audience, err := claims.Audience()
+	if err == nil {
+		audience, err = serverURL(audience) // in the spelling of h.servers
+	}
 	if err != nil || !slices.Contains(h.servers, audience) {
 		return jose.Claims{}, none, errors.New("for another audience")
 	}
@@ -130,6 +133,14 @@ func (h *Handler) bind(ctx context.Context, t *ticket, r *storedRunner, proof *b
 		return nil, err
 	}
 	if taken[0].Exists() {
+		// Perhaps by the same request, which was sent again and is faster.
+		now, err := h.host.Store.Get(ctx, ticketKey(t.Token.ID))
+		switch {
+		case err != nil:
+			return nil, err
+		case now[0].Version != t.version:
+			return nil, store.ErrConflict
+		}
 		return nil, keywright.Errorf(keywright.CodeConflict, "public_key: it is in use, each enrollment needs a new one")
 	}
 	r.Thumbprint = proof.thumbprint

@@ -40,6 +40,28 @@ func TestEnrolledBetweenTwoLooks(t *testing.T) {
 	}
 }
 
+// The same enrolment twice at once, or anew: whoever comes second by a moment is
+// answered like the first.
+func TestEnrolledTwiceAtOnce(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		s := new(spy)
+		w := newWorld(t, spied(s))
+		token, apiKey := w.provision(w.makeKey("ci"), "sdr-1")
+		if anew {
+			w.want("enrol", w.enroll(token, apiKey, "sdr-1"), 201, "")
+			a := w.call("POST", "/api/enrollment/re-enroll/sdr-1", w.admin, "")
+			token, apiKey = a.field("token"), a.field("api_key")
+		}
+		var first answer
+		s.once("get", provisioning.KindPending, func() { first = w.enroll(token, apiKey, "sdr-1") })
+		second := w.enroll(token, apiKey, "sdr-1")
+		if first.status != 201 || second.status != 201 || first.body != second.body {
+			t.Errorf("anew %v: got %d %s, then %d %s", anew, first.status, first.body, second.status, second.body)
+		}
+		w.want("the runner", w.call("GET", "/runner", apiKey, ""), 200, "")
+	}
+}
+
 // A key is switched off between the look at it and the end of an enrolment.
 func TestKeyEndsDuringAnEnrolment(t *testing.T) {
 	for _, c := range []struct{ method, path, body string }{

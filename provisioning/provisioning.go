@@ -77,13 +77,13 @@ type Config struct {
 	DetectClones bool
 }
 
-// Limits are those of all provisioning keys. A key may have narrower ones.
+// Limits are those of all provisioning keys.
 type Limits struct {
 	Lifetime    time.Duration // of an enrolment token, unless the request says; 0: 24 hours
 	MaxLifetime time.Duration // that a request may ask for; 0: 30 days
-	PerHour     int           // provision requests by one key; 0: 100
+	PerHour     int           // provision requests by one key, unless its settings say; 0: 100
 	RunnerKey   time.Duration // life of a runner's key, which its holder must rotate; 0: no end
-	Overlap     time.Duration // for which a rotated key still works; 0: an hour
+	Overlap     time.Duration // for which a rotated key still works, a runner's once the new one was used; 0: an hour
 }
 
 // A FailureLimit slows down an address, or the 64 bits of an IPv6 network, that

@@ -27,13 +27,14 @@ type Rotated struct {
 	ID       string
 	APIKey   string    // secret: its only copy
 	Expires  time.Time // zero: never
-	OldUntil time.Time // of the key that it replaces; zero: there was none
+	OldUntil time.Time // when the key that it replaces ends by itself; zero: there was none, or never
 	Sequence int64     // of a refresh: what the next one has to name
 }
 
 // RotateRunner makes a new key for the runner whose key caller has come with.
-// The old one works for Limits.Overlap. Until the new key is used, asking again
-// replaces it, so that no runner is locked out by an answer that got lost.
+// The old one works on until the new one is used, and for Limits.Overlap after
+// that. Until then asking again replaces the new key, so that no runner is
+// locked out by an answer that got lost.
 func (h *Handler) RotateRunner(ctx context.Context, caller keywright.Principal) (Rotated, error) {
 	var made Rotated
 	err := endpoint.Retry(func() error {
@@ -55,7 +56,7 @@ func (h *Handler) rotate(ctx context.Context, caller keywright.Principal) (Rotat
 	case r.Thumbprint != "":
 		return Rotated{}, keywright.Errorf(keywright.CodeConflict, "This runner has a key pair: it refreshes")
 	}
-	rotation := keywright.Rotation{Overlap: h.limits.Overlap, FirstUse: true, Repeat: true}
+	rotation := keywright.Rotation{Overlap: h.limits.Overlap, UntilUsed: true}
 	if h.limits.RunnerKey > 0 {
 		rotation.Expires = h.host.Hooks.Now().Add(h.limits.RunnerKey)
 	}
@@ -184,7 +185,8 @@ func (h *Handler) refresh(ctx context.Context, r storedRunner, p refreshProof) (
 	if err != nil {
 		return Rotated{}, err
 	}
-	r.Key, r.Proved = m.ID, p.times.IssuedAt.Unix()
+	// One who signs ahead of time must not make the proofs of others old.
+	r.Key, r.Proved = m.ID, min(p.times.IssuedAt.Unix(), h.host.Hooks.Now().Unix())
 	err = h.commitProof(ctx, "provisioning.runner_refreshed", r, used, append(ops, m.Op, store.Check(p.agent))...)
 	return Rotated{ID: r.ID, APIKey: m.Text, Expires: spec.Expires, Sequence: r.Sequence}, err
 }

@@ -25,16 +25,13 @@ func (w *world) runner(name string) (apiKey string) {
 func TestARunnerRotatesItsKey(t *testing.T) {
 	w := newWorld(t, unlimited)
 	old := w.runner("sdr-1")
-	end := epoch.Add(time.Hour).Format(time.RFC3339)
 	lost := w.call("POST", rotatePath, old, "")
-	if lost.status != 200 || lost.field("runner_id") != "sdr-1" || lost.field("old_key_valid_until") != end || lost.field("expires_at") != "" {
+	if lost.status != 200 || lost.field("runner_id") != "sdr-1" || lost.field("old_key_valid_until") != "" || lost.field("expires_at") != "" {
 		t.Errorf("got %d %s", lost.status, lost.body)
 	}
-	w.clock.Advance(30 * time.Minute)
+	w.clock.Advance(3000 * time.Hour) // the old one works until the new one is used, and for an hour after that
 	again := w.call("POST", rotatePath, old, "")
-	if again.status != 200 || again.field("old_key_valid_until") != end {
-		t.Errorf("its answer got lost: got %d %s, want the end that the old key has, %s", again.status, again.body, end)
-	}
+	w.want("its answer got lost", again, 200, "")
 	w.want("the key that got lost", w.call("GET", "/runner", lost.field("api_key"), ""), 401, badKey)
 	next := again.field("api_key")
 	w.want("the new key", w.call("GET", "/runner", next, ""), 200, "")
@@ -47,7 +44,7 @@ func TestARunnerRotatesItsKey(t *testing.T) {
 	if e := w.events("provisioning.runner_rotated"); len(e) != 2 || e[1].Target != "sdr-1" || e[1].Attrs["key"] != id {
 		t.Errorf("the events are %+v", e)
 	}
-	w.clock.Advance(30 * time.Minute)
+	w.clock.Advance(time.Hour)
 	w.want("the old one at its end", w.call("GET", "/runner", old, ""), 401, badKey)
 	w.want("the new key", w.call("GET", "/runner", next, ""), 200, "")
 	w.want("rotated by it", w.call("POST", rotatePath, next, ""), 200, "")

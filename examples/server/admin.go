@@ -18,7 +18,7 @@ type administrators struct {
 func newAdministrators(host keywright.Host, s *sessions) administrators {
 	a := administrators{keys: permitted{host.Keys.Of("admin")}}
 	if s != nil {
-		a.sessions = keywright.CookieGuard{}.Guard(s)
+		a.sessions = keywright.CookieGuard{Hooks: host.Hooks}.Guard(s)
 	}
 	return a
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/keywright/keywright"
 )
@@ -11,7 +10,7 @@ const maxEvents = 1000 // on one page
 
 type auditResponse struct {
 	Events []keywright.Event `json:"events"`         // the newest first
-	Next   *time.Time        `json:"next,omitempty"` // for the parameter before; absent: that was all
+	Next   string            `json:"next,omitempty"` // for the parameter before; absent: that was all
 }
 
 // audit shows the stored events of all replicas. Refusals are in the log alone.
@@ -21,26 +20,17 @@ func audit(host keywright.Host) http.HandlerFunc {
 		if err != nil {
 			return nil, err
 		}
-		var before time.Time
-		if text := r.URL.Query().Get("before"); text != "" {
-			if before, err = time.Parse(time.RFC3339Nano, text); err != nil {
-				return nil, keywright.Errorf(keywright.CodeInvalidRequest, "before: want a time such as 2006-01-02T15:04:05Z")
-			}
-		}
 		resp := auditResponse{Events: []keywright.Event{}}
-		for e, err := range host.Events(r.Context()) {
-			switch {
-			case err != nil:
+		last := ""
+		for e, err := range host.Events(r.Context(), r.URL.Query().Get("before")) {
+			if err != nil {
 				return nil, err
-			case !before.IsZero() && !e.Time.Before(before):
-				continue
 			}
-			// A page ends where the time changes, or the next would miss some.
-			if n := len(resp.Events); n >= limit && !e.Time.Equal(resp.Events[n-1].Time) {
-				resp.Next = &resp.Events[n-1].Time
+			if len(resp.Events) == limit {
+				resp.Next = last
 				break
 			}
-			resp.Events = append(resp.Events, e)
+			resp.Events, last = append(resp.Events, e), e.ID
 		}
 		return resp, nil
 	})

@@ -81,7 +81,7 @@ func (in *installation) look() state {
 		Keys:    ids(ctx, in.t, host.Store, keywright.KindKey),
 		Markers: len(ids(ctx, in.t, host.Store, bootstrap.KindToken)),
 	}
-	for e, err := range host.Events(ctx) {
+	for e, err := range host.Events(ctx, "") {
 		if err != nil {
 			in.t.Fatal(err)
 		}

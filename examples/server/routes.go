@@ -49,7 +49,7 @@ func mountAdmin(mux *http.ServeMux, host keywright.Host, cfg *adminConfig) keywr
 	if cfg != nil {
 		s = &sessions{host, *cfg}
 		mux.Handle("/api/auth/login", only(http.MethodPost, answering(s.login)))
-		session := keywright.Text.Require(keywright.CookieGuard{}.Guard(s))
+		session := keywright.Text.Require(keywright.CookieGuard{Hooks: host.Hooks}.Guard(s))
 		mux.Handle("/api/auth/logout", only(http.MethodPost, session(answering(s.logout))))
 	}
 	admin := newAdministrators(host, s)

@@ -25,7 +25,7 @@ func (in *installation) lookAtRunners() (s runnerState) {
 	s.Tickets = len(ids(ctx, in.t, host.Store, provisioning.KindEnrollment))
 	s.Runners = len(ids(ctx, in.t, host.Store, provisioning.KindRunner))
 	s.Keys = len(ids(ctx, in.t, host.Store, keywright.KindKey))
-	for e, err := range host.Events(ctx) {
+	for e, err := range host.Events(ctx, "") {
 		in.check(err)
 		switch e.Name {
 		case "provisioning.provisioned":

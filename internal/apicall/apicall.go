@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
@@ -37,10 +38,11 @@ type Server struct {
 // A Call is one request.
 type Call struct {
 	Method        string
-	Path          string   // escaped, begins with "/"
-	Authorization string   // the header's value; empty: none
-	Body          any      // sent as JSON; nil: none
-	Secrets       []string // in Body, that no error may hold; that of Authorization is known
+	Path          string      // escaped, begins with "/"
+	Authorization string      // the header's value; empty: none
+	Header        http.Header // further fields; may be nil
+	Body          any         // sent as JSON; nil: none
+	Secrets       []string    // in Body, that no error may hold; that of Authorization is known
 }
 
 // A Reply is a response with its body read whole.
@@ -108,6 +110,7 @@ func (s Server) request(ctx context.Context, c Call) (*http.Request, error) {
 	if err != nil {
 		return nil, errors.New("not a URL that requests can be sent to")
 	}
+	maps.Copy(req.Header, c.Header)
 	req.Header.Set("Accept", "application/json, application/problem+json")
 	if c.Authorization != "" {
 		req.Header.Set("Authorization", c.Authorization)

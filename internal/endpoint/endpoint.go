@@ -47,7 +47,10 @@ func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func
 		write(w, s.Status, resp)
 	})
 	if s.Auth != nil {
-		h = Whole(s.Dialect.Require(noticing{s})(h))
+		h = s.Dialect.Require(noticing{s})(h)
+		if _, unread := any(*new(Req)).(Empty); !unread {
+			h = Whole(h)
+		}
 	}
 	return Methods(s.Dialect, map[string]http.Handler{s.Method: h})
 }

@@ -91,6 +91,9 @@ func TestMintingByOthers(t *testing.T) {
 	}
 	_, err := w.mint(w.another(func(c *ZeroTouch) { c.Enabled = false }), own)
 	w.wantBarred("while it is off", err, errFlagOff)
+	if got := keywright.AsError(err).Header.Get("WWW-Authenticate"); got != "Bearer" { // a 401 has a challenge
+		t.Errorf("while it is off: challenge %q", got)
+	}
 }
 
 // Of two mints that have both read that nothing stands, the store lets one through.

@@ -249,7 +249,7 @@ func TestWeaknessPoorRevokeLog(t *testing.T) {
 		t.Errorf("got %+v", events[0])
 	}
 	stored := 0
-	for e, err := range w.host.Events(t.Context()) {
+	for e, err := range w.host.Events(t.Context(), "") {
 		if must(t, err); strings.HasPrefix(e.Name, "apptoken.") {
 			stored++
 		}

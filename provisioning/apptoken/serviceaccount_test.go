@@ -169,6 +169,7 @@ func TestClaimsOfServiceAccounts(t *testing.T) {
 		{"sub of another", suClaims{"sub": suSub + "2"}, "no match"},
 		{"sub a prefix", suClaims{"sub": suSub[:10]}, "no match"},
 		{"sub in another case", suClaims{"sub": strings.ToUpper(suSub)}, "no match"},
+		{"sub with a letter that is not seen", suClaims{"sub": suSub + "\u200b"}, "no match"},
 		{"sub with a space", suClaims{"sub": suSub + " "}, "no match"},
 		{"sub the super user's name", suClaims{"sub": "deployer"}, "no match"},
 	} {
