@@ -118,7 +118,7 @@ func New(c Config) (*Handler, error) {
 			return nil, err
 		}
 	}
-	spec := endpoint.Spec{Name: "bootstrap", Method: http.MethodPost, Auth: v, Dialect: c.Dialect, Hooks: f.host.Hooks}
+	spec := endpoint.Spec{Name: "bootstrap", Method: http.MethodPost, Auth: v, Unread: true, Dialect: c.Dialect, Hooks: f.host.Hooks}
 	h.serve = endpoint.New(spec, bearer, h.bootstrap)
 	return h, nil
 }

@@ -143,11 +143,7 @@ func New(c Config) (*Handler, error) {
 	if h.binding < BindOff || h.binding > Bind {
 		return nil, fmt.Errorf("provisioning: Config.Binding: there is no %d", h.binding)
 	}
-	own, err := serverURL(h.base)
-	if err != nil {
-		return nil, fmt.Errorf("provisioning: Config.Host.URL: %w", err)
-	}
-	h.servers = []string{own}
+	h.servers = []string{h.base}
 	for _, s := range c.ServerURLs {
 		u, err := serverURL(s)
 		if err != nil {

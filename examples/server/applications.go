@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -37,10 +38,7 @@ func (c applicationsConfig) check() error {
 
 // setUpApplications mounts the endpoints of application tokens, which admin
 // keys may use for all organisations. Without organisations there are none.
-func setUpApplications(mux *http.ServeMux, host keywright.Host, cfg applicationsConfig) error {
-	if len(cfg.Organizations) == 0 {
-		return nil
-	}
+func setUpApplications(ctx context.Context, mux *http.ServeMux, host keywright.Host, cfg applicationsConfig) error {
 	directory := apptoken.Static{Organizations: make(map[string]apptoken.Organization)}
 	for name, o := range cfg.Organizations {
 		directory.Organizations[name] = apptoken.Organization{Applications: o.Applications}
@@ -61,6 +59,13 @@ func setUpApplications(mux *http.ServeMux, host keywright.Host, cfg applications
 	h, err := apptoken.New(c)
 	if err != nil {
 		return err
+	}
+	// Applications that have left the configuration since take their tokens along.
+	if err := h.Sync(ctx, keywright.Principal{Subject: "configuration"}); err != nil {
+		return err
+	}
+	if len(cfg.Organizations) == 0 {
+		return nil
 	}
 	h.Register(mux, "")
 	mux.Handle("/api/v1/", absent(keywright.Quay))

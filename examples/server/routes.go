@@ -30,7 +30,7 @@ func newRoutes(ctx context.Context, host keywright.Host, cfg config, files files
 		runners{host, prov}.register(mux, stem)
 		runners{host, prov}.list(mux, stem, admin)
 	}
-	if err := setUpApplications(mux, host, cfg.applicationsConfig); err != nil {
+	if err := setUpApplications(ctx, mux, host, cfg.applicationsConfig); err != nil {
 		return nil, err
 	}
 	// The last, since it tells the operator to go on.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -159,5 +160,42 @@ func TestTicketOIDC(t *testing.T) {
 	g.wantProblem("another principal", g.requestJSON("POST", quayTokens, "Bearer "+other, tokenRequest), 401, "invalid_token")
 	if a := g.requestJSON("POST", quayTokens, "Bearer "+token, tokenRequest); a.status == 200 {
 		t.Error("one identity token has made two tokens")
+	}
+}
+
+// TestOrganizationGone restarts without the organisation, and then with it
+// again: its tokens have ended, and new ones can be made.
+func TestOrganizationGone(t *testing.T) {
+	t.Parallel()
+	in := newInstallation(t)
+	with := `{"organizations":{"myorg":{"applications":{"app123":"CI"}}}}`
+	in.configure(with)
+	p := in.start()
+	admin := p.claim()
+	token := func() string {
+		a := p.requestJSON("POST", quayTokens, "Bearer "+admin, tokenRequest)
+		if a.status != 200 {
+			t.Fatalf("got %d %s", a.status, a.body)
+		}
+		var made struct{ Token string }
+		if err := json.Unmarshal([]byte(a.body), &made); err != nil {
+			t.Fatal(err)
+		}
+		return made.Token
+	}
+	old := token()
+	for _, step := range []struct {
+		config string
+		works  int
+	}{{with, 200}, {`{}`, 401}, {with, 401}} {
+		p.stop(startLimit)
+		in.configure(step.config)
+		p = in.start()
+		if a := p.get("/whoami", "Bearer "+old); a.status != step.works {
+			t.Errorf("with %s: got %d %s, want %d", step.config, a.status, a.body, step.works)
+		}
+	}
+	if a := p.get("/whoami", "Bearer "+token()); a.status != 200 {
+		t.Errorf("a new token: got %d %s", a.status, a.body)
 	}
 }

@@ -21,6 +21,7 @@ type Spec struct {
 	Method  string                  // the only one; others get 405
 	Auth    keywright.Authenticator // tells Hooks of its own refusals; nil: anybody may call, and the caller is zero
 	Status  int                     // of a success; 0: 200. With 204 there is no body
+	Unread  bool                    // decode reads nothing of the body, so Auth need not wait for it: see Whole
 	Dialect keywright.Dialect
 	Hooks   keywright.Hooks // no field is nil
 }
@@ -48,7 +49,7 @@ func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func
 	})
 	if s.Auth != nil {
 		h = s.Dialect.Require(noticing{s})(h)
-		if _, unread := any(*new(Req)).(Empty); !unread {
+		if !s.Unread {
 			h = Whole(h)
 		}
 	}
