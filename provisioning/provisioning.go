@@ -138,7 +138,7 @@ func New(c Config) (*Handler, error) {
 		h.render = ChallengeCtl
 	}
 	if err := h.limits.setDefaults(); err != nil {
-		return nil, fmt.Errorf("provisioning: Config.Limits.%w", err)
+		return nil, err
 	}
 	if h.binding < BindOff || h.binding > Bind {
 		return nil, fmt.Errorf("provisioning: Config.Binding: there is no %d", h.binding)
@@ -179,15 +179,15 @@ func (l *Limits) setDefaults() error {
 	l.Overlap = orDefault(l.Overlap, time.Hour)
 	switch {
 	case l.Lifetime < 0 || l.Lifetime > l.MaxLifetime:
-		return errors.New("Lifetime: want 0 to MaxLifetime")
+		return errors.New("provisioning: Config.Limits.Lifetime: want 0 to MaxLifetime")
 	case l.MaxLifetime < 0 || l.MaxLifetime > maxLife:
-		return errors.New("MaxLifetime: want 0 to 100 years")
+		return errors.New("provisioning: Config.Limits.MaxLifetime: want 0 to 100 years")
 	case l.PerHour < 0:
-		return errors.New("PerHour is negative")
+		return errors.New("provisioning: Config.Limits.PerHour is negative")
 	case l.RunnerKey < 0 || l.RunnerKey > maxLife:
-		return errors.New("RunnerKey: want 0 to 100 years")
+		return errors.New("provisioning: Config.Limits.RunnerKey: want 0 to 100 years")
 	case l.Overlap < 0 || l.Overlap > maxLife:
-		return errors.New("Overlap: want 0 to 100 years")
+		return errors.New("provisioning: Config.Limits.Overlap: want 0 to 100 years")
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/crypto/bcrypt"
 )
 
 // These are the commands of Quay's ticket on zero-touch bootstrap, as they
@@ -61,15 +60,6 @@ func (g guided) followTicket(command string, edits ...string) (scripted, map[str
 		g.hide(secret)
 	}
 	return got, members
-}
-
-func hashOf(t *testing.T, password string) string {
-	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(hash)
 }
 
 // wantToken compares an answer with Quay's object, and what the ticket adds.

@@ -125,7 +125,7 @@ func New(c Config) (*Handler, error) {
 		window: limit.Window{Store: c.Host.Store, Kind: KindWindow, Max: int64(c.Rate), Length: time.Hour}, turns: newTurns(),
 	}
 	if err := h.policy.setDefaults(); err != nil {
-		return nil, fmt.Errorf("apptoken: Config.Policy.%w", err)
+		return nil, err
 	}
 	var err error
 	if h.zero, err = newZeroTouch(c.Host, c.ZeroTouch); err != nil {

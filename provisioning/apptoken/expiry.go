@@ -26,11 +26,11 @@ func (p *Policy) setDefaults() error {
 	}
 	switch {
 	case p.Max < time.Second || p.Max > maxLife:
-		return errors.New("Max: want 1 second to 100 years")
+		return errors.New("apptoken: Config.Policy.Max: want 1 second to 100 years")
 	case p.Default < time.Second || p.Default > p.Max:
-		return errors.New("Default: want 1 second to Max")
+		return errors.New("apptoken: Config.Policy.Default: want 1 second to Max")
 	case p.MaxTokens < 0:
-		return errors.New("MaxTokens is negative")
+		return errors.New("apptoken: Config.Policy.MaxTokens is negative")
 	}
 	return nil
 }

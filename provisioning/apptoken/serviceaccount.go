@@ -75,16 +75,16 @@ func newServiceAccounts(host keywright.Host, c ZeroTouch) (*serviceAccounts, err
 		s.audience = strings.TrimSuffix(host.URL.String(), "/")
 	}
 	if !isClaimValue(s.audience) {
-		return nil, fmt.Errorf("Audience: want up to %d bytes without control characters", maxClaimValue)
+		return nil, fmt.Errorf("apptoken: Config.ZeroTouch.Audience: want up to %d bytes without control characters", maxClaimValue)
 	}
 	client, err := egress.New(egress.Config{AllowNetworks: c.Network.AllowNetworks, InsecureLoopback: c.Network.InsecureLoopback, RootCAs: c.Network.RootCAs})
 	if err != nil {
-		return nil, fmt.Errorf("Network: %w", err)
+		return nil, fmt.Errorf("apptoken: Config.ZeroTouch.Network: %w", err)
 	}
 	settings := make(map[string]oidc.Settings, len(c.Network.Issuers))
 	for _, i := range c.Network.Issuers {
 		if _, twice := settings[i.URL]; twice {
-			return nil, fmt.Errorf("Network.Issuers: %q twice", asFact(i.URL))
+			return nil, fmt.Errorf("apptoken: Config.ZeroTouch.Network.Issuers: %q twice", asFact(i.URL))
 		}
 		settings[i.URL] = oidc.Settings{Algorithms: i.Algorithms, JWKS: i.JWKS, JWKSURL: i.JWKSURL, MaxLifetime: i.MaxLifetime}
 	}
@@ -92,16 +92,16 @@ func newServiceAccounts(host keywright.Host, c ZeroTouch) (*serviceAccounts, err
 		host.Hooks.Logger.Info("apptoken: a published key is not used", "issuer", issuer, "reason", err)
 	}
 	if s.issuers, err = oidc.NewIssuers(client, host.Hooks.Now, settings, rejected); err != nil {
-		return nil, fmt.Errorf("Network.Issuers: %w", err)
+		return nil, fmt.Errorf("apptoken: Config.ZeroTouch.Network.Issuers: %w", err)
 	}
 	for i, a := range c.ServiceAccounts {
 		if err := s.add(a); err != nil {
-			return nil, fmt.Errorf("ServiceAccounts[%d]: %w", i, err)
+			return nil, fmt.Errorf("apptoken: Config.ZeroTouch.ServiceAccounts[%d]: %w", i, err)
 		}
 	}
 	for issuer := range settings {
 		if s.byIssuer[issuer] == nil {
-			return nil, fmt.Errorf("Network.Issuers: no service account is of %q", asFact(issuer))
+			return nil, fmt.Errorf("apptoken: Config.ZeroTouch.Network.Issuers: no service account is of %q", asFact(issuer))
 		}
 	}
 	return s, nil
@@ -112,14 +112,14 @@ func (s *serviceAccounts) add(a ServiceAccount) error {
 		return err
 	}
 	if err := checkUserName(a.Name); err != nil {
-		return fmt.Errorf("Name: %w", err)
+		return fmt.Errorf("its Name: %w", err)
 	}
 	if !isClaimValue(a.Subject) {
-		return fmt.Errorf("Subject: want 1 to %d bytes without control characters", maxClaimValue)
+		return fmt.Errorf("its Subject: want 1 to %d bytes without control characters", maxClaimValue)
 	}
 	for name, value := range a.Claims {
 		if slices.Contains(notChecked, name) || !isClaimValue(name) || !isClaimValue(value) {
-			return fmt.Errorf("Claims: %q: want 1 to %d bytes without control characters, of none of %s", asFact(name), maxClaimValue, strings.Join(notChecked, ", "))
+			return fmt.Errorf("its Claims: %q: want 1 to %d bytes without control characters, of none of %s", asFact(name), maxClaimValue, strings.Join(notChecked, ", "))
 		}
 	}
 	if s.byIssuer[a.Issuer] == nil {

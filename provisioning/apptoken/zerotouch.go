@@ -137,7 +137,7 @@ func newZeroTouch(host keywright.Host, c ZeroTouch) (*zeroTouch, error) {
 	}
 	if len(c.ServiceAccounts) > 0 {
 		if z.accounts, err = newServiceAccounts(host, c); err != nil {
-			return nil, fmt.Errorf("apptoken: Config.ZeroTouch.%w", err)
+			return nil, err
 		}
 	}
 	return z, nil
