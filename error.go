@@ -89,6 +89,9 @@ func Wrap(code Code, err error) *Error { return &Error{Code: code, Err: err} }
 
 // Error is for logs: it includes the cause.
 func (e *Error) Error() string {
+	if e == nil {
+		return string(CodeInternal)
+	}
 	s := string(e.Code)
 	if e.Detail != "" {
 		s += ": " + e.Detail
@@ -99,7 +102,14 @@ func (e *Error) Error() string {
 	return s
 }
 
-func (e *Error) Unwrap() error { return e.Err }
+// Unwrap returns the cause. A nil Error, which a host may have made by mistake,
+// has none.
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 func (e *Error) public() string {
 	if e.Detail != "" {

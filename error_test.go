@@ -188,3 +188,11 @@ func TestErrorAttrsReachTheAuditAlone(t *testing.T) {
 		}
 	}
 }
+
+// A host's function may return a nil *Error as an error: that is a defect, and no panic.
+func TestNilError(t *testing.T) {
+	var err error = (*keywright.Error)(nil)
+	if errors.Is(err, keywright.ErrNoCredential) || keywright.AsError(err).Code != keywright.CodeInternal || err.Error() == "" {
+		t.Errorf("got %v", err)
+	}
+}

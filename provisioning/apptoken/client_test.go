@@ -183,7 +183,9 @@ func TestClientReadsErrors(t *testing.T) {
 			w.Header().Set("Retry-After", "9223372036854775807")
 			w.WriteHeader(503)
 		}, apptoken.StatusError{Status: 503, RetryAfter: 365 * 24 * time.Hour}},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }, apptoken.StatusError{Status: 307}},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, apptoken.StatusError{Status: 307}},
 		{"terminal escapes", says(400, "application/json", `{"message":"a\u001b[31m\nb"}`), apptoken.StatusError{Status: 400, Detail: "a[31mb"}},
 		{"a long text", says(400, "application/json", `{"message":"`+strings.Repeat("é", 300)+`"}`), apptoken.StatusError{Status: 400, Detail: strings.Repeat("é", 200) + "…"}},
 		{"the secret", says(401, "application/json", `{"message":"bad `+clientSecret+`","error_type":"`+clientSecret+`"}`),
