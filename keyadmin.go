@@ -220,8 +220,19 @@ func (k *Keys) Deletion(ctx context.Context, id string) ([]store.Op, error) {
 	return k.deletion(ctx, c)
 }
 
+// deletion leaves nothing but the last use, which ends by itself.
 func (k *Keys) deletion(ctx context.Context, c *known) ([]store.Op, error) {
-	return k.withIndex(ctx, c, store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version}))
+	ops := []store.Op{store.Delete(store.Record{Kind: KindKey, ID: c.id, Version: c.version})}
+	if c.FirstUse {
+		records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKeyFirst, ID: c.id})
+		if err != nil {
+			return nil, Wrap(CodeUnavailable, err)
+		}
+		if records[0].Exists() {
+			ops = append(ops, store.Delete(records[0]))
+		}
+	}
+	return k.withIndex(ctx, c, ops...)
 }
 
 // change reads the key, asks edit for the ops, commits them, and begins again

@@ -224,3 +224,29 @@ func TestAdministrationOfAStoreInTrouble(t *testing.T) {
 var fiveParents = []keywright.Parent{p("1"), p("2"), p("3"), p("4"), p("5")}
 
 func p(id string) keywright.Parent { return keywright.Parent{Key: store.Key{Kind: "p", ID: id}} }
+
+// Deletion is what Delete commits, and leaves no marker of a first use.
+func TestDeletionLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	spec := adminSpec()
+	spec.FirstUse = true
+	m := w.issue(t, spec)
+	w.wantUse(t, "", m.Text)
+	ops, err := w.Keys.Deletion(t.Context(), m.ID)
+	if err != nil || len(ops) != 2 {
+		t.Fatalf("%d ops, %v", len(ops), err)
+	}
+	if err := w.Store.Commit(t.Context(), ops...); err != nil {
+		t.Fatal(err)
+	}
+	records, err := w.Store.Get(t.Context(), store.Key{Kind: keywright.KindKey, ID: m.ID}, store.Key{Kind: keywright.KindKeyFirst, ID: m.ID})
+	if err != nil || records[0].Exists() || records[1].Exists() {
+		t.Errorf("left: %v, %v", records, err)
+	}
+	for _, id := range []string{m.ID, "no id"} {
+		if ops, err := w.Keys.Deletion(t.Context(), id); err != nil || ops != nil {
+			t.Errorf("%s: %v, %v", id, ops, err)
+		}
+	}
+	w.settle(t)
+}

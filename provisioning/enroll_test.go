@@ -1,6 +1,7 @@
 package provisioning_test
 
 import (
+	"crypto/rand"
 	"net/url"
 	"strings"
 	"testing"
@@ -259,6 +260,10 @@ func TestServerURLInAnotherCase(t *testing.T) {
 		if a.status != 201 || !strings.Contains(a.field("config_yaml"), `server_url: "https://server.example:8443/Prefix"`) {
 			t.Errorf("%q: got %d %s", u, a.status, a.body)
 		}
+	}
+	standard := newWorld(t)
+	for u, status := range map[string]int{"https://server.example:443": 201, "https://server.example": 201, "https://server.example:444": 400, "http://server.example:443": 400} {
+		standard.want(u, standard.call("POST", "/api/provisioning/provision", standard.makeKey(rand.Text()), `{"runner_name":"sdr-1","server_url":"`+u+`"}`), status, "")
 	}
 	w.want("another path", w.call("POST", "/api/provisioning/provision", key, `{"runner_name":"sdr-1","server_url":"https://server.example:8443/prefix"}`), 400, "server_url: not an address of this server")
 }

@@ -322,3 +322,23 @@ func TestSettingsInGo(t *testing.T) {
 		}
 	}
 }
+
+// The last use of a key is that of the old one, too, while both work.
+func TestLastUseOfARotatedKey(t *testing.T) {
+	w := newWorld(t)
+	old := w.makeKey("ci")
+	next := w.call("POST", keysPath+"/ci/rotate", w.admin, "").field("api_key")
+	for _, tt := range []struct{ name, key, want string }{
+		{"the old one", old, "2026-03-01T12:10:00Z"}, {"the new one", next, "2026-03-01T12:20:00Z"}, {"the old one again", old, "2026-03-01T12:30:00Z"},
+	} {
+		w.clock.Advance(10 * time.Minute)
+		w.provision(tt.key, "sdr-1")
+		if err := w.host.Keys.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k, err := w.prov.Key(t.Context(), "ci")
+		if list := w.call("GET", keysPath, w.admin, ""); !strings.Contains(list.body, `"last_used_at":"`+tt.want+`"`) || err != nil || k.LastUsedAt == nil || k.LastUsedAt.Format(time.RFC3339) != tt.want {
+			t.Errorf("%s: got %s, %+v, %v, want %s", tt.name, list.body, k, err, tt.want)
+		}
+	}
+}

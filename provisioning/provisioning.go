@@ -207,7 +207,7 @@ func serverURL(text string) (string, error) {
 		u.User != nil || strings.ContainsAny(text, "?#") || !printable(text) || len(text) > 255:
 		return "", errors.New("want http(s)://host[:port][/prefix]")
 	}
-	u.Host = strings.ToLower(u.Host)
+	u.Host = strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
 	return strings.TrimSuffix(u.String(), "/"), nil
 }
 

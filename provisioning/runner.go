@@ -237,24 +237,15 @@ func (h *Handler) DeleteRunner(ctx context.Context, actor keywright.Principal, i
 // endCredentials makes the ops that delete the runner's API key and public key.
 // Keys that it had before end by themselves, or with the runner.
 func (h *Handler) endCredentials(ctx context.Context, r storedRunner) ([]store.Op, error) {
-	var keys []store.Key
-	if r.Key != "" {
-		keys = append(keys, store.Key{Kind: keywright.KindKey, ID: r.Key})
+	ops, err := h.host.Keys.Deletion(ctx, r.Key)
+	if err != nil || r.Thumbprint == "" {
+		return ops, err
 	}
-	if r.Thumbprint != "" {
-		keys = append(keys, agent.Key(r.Thumbprint))
+	records, err := h.host.Store.Get(ctx, agent.Key(r.Thumbprint))
+	if err == nil && records[0].Exists() {
+		ops = append(ops, store.Delete(records[0]))
 	}
-	records, err := h.host.Store.Get(ctx, keys...)
-	if err != nil {
-		return nil, err
-	}
-	var ops []store.Op
-	for _, record := range records {
-		if record.Exists() {
-			ops = append(ops, store.Delete(record))
-		}
-	}
-	return ops, nil
+	return ops, err
 }
 
 // tokenID reads a token, or how one begins.
