@@ -304,6 +304,8 @@ func TestPRV24HundredRequestsPerHour(t *testing.T) {
 	w.want("rotate", w.call("POST", keysPath+"/ci/rotate", w.admin, ""), 200, "")
 	w.call("POST", keysPath+"/ci/toggle", w.admin, `{"enabled":true}`)
 	quota("rotated, it has no second budget", provision(key), 429, `"default";r=0;t=3000`, policy, "3000")
+	w.call("DELETE", keysPath+"/other", w.admin, "")
+	quota("another key of its name", provision(w.makeKey("other", `"per_hour":2`)), 201, `"default";r=1;t=3600`, `"default";q=2;w=3600`, "")
 	w.clock.Advance(3000 * time.Second)
 	key = w.call("POST", keysPath+"/ci/rotate", w.admin, "").field("api_key")
 	quota("after Retry-After", provision(key), 201, `"default";r=99;t=3600`, policy, "")

@@ -32,6 +32,7 @@ func TestPRV01PRV02PRV03GrammarOfAuthorization(t *testing.T) {
 	token, runner := w.provision(key, "enrolled")
 	w.enroll(token, runner, "enrolled")
 	wrong := key[:len(key)-1] + flip(key)
+	refusals := 0
 	for _, tt := range []struct {
 		name   string
 		path   string
@@ -65,6 +66,10 @@ func TestPRV01PRV02PRV03GrammarOfAuthorization(t *testing.T) {
 		w.want(tt.name, a, tt.status, tt.text)
 		if got := a.header.Get("WWW-Authenticate"); tt.status == 401 && got != "Bearer" {
 			t.Errorf("%s: WWW-Authenticate %q", tt.name, got)
+		}
+		told := len(w.events("provisioning.key_refused")) + len(w.events("key.refused"))
+		if refusals += min(1, max(0, tt.status-300)); told != refusals {
+			t.Errorf("%s: %d events of refusals, want %d", tt.name, told, refusals)
 		}
 		if code := a.field("code"); tt.status == 401 && code != "invalid_token" || tt.status == 400 && code != "invalid_request" {
 			t.Errorf("%s: code %q", tt.name, code)
@@ -288,6 +293,14 @@ func TestFailuresAndNetworksBehindAProxy(t *testing.T) {
 		tt.w.want(tt.name+": fails", tt.w.call("GET", "/runner", "", "", "X-Forwarded-For", tt.from), tt.fails, "")
 	}
 	trusting.want("another address fails", trusting.call("GET", "/runner", "", "", "X-Forwarded-For", "203.0.113.5"), 401, "")
+	ctx := keywright.WithRemoteAddr(t.Context(), "::ffff:192.0.2.9") // as a listener for both families may have it
+	mapped := direct.makeKey("mapped-too", `"networks":["192.0.2.0/24"]`)
+	if _, err := direct.prov.Provision(ctx, keywright.Principal{Subject: "mapped-too"}, provisioning.ProvisionRequest{Name: "mapped-too"}); err != nil || mapped == "" {
+		t.Errorf("a mapped address: %v", err)
+	}
+	if _, err := direct.prov.Provision(t.Context(), keywright.Principal{Subject: "mapped-too"}, provisioning.ProvisionRequest{Name: "nowhere"}); keywright.AsError(err).Code != keywright.CodeInsufficientScope {
+		t.Errorf("no address: %v", err)
+	}
 	local := direct.makeKey("local", `"networks":["127.0.0.1/32"]`)
 	direct.want("from this machine", direct.call("POST", provisionPath, local, named("local")), 201, "")
 }

@@ -1,11 +1,8 @@
 package provisioning
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -234,7 +231,7 @@ func (h *Handler) enrolled(ctx context.Context, t *ticket, req EnrollRequest, ol
 		r = was
 		r.Instance, r.Key, r.Thumbprint, r.Sequence = t.Instance, "", "", 0
 	}
-	r.Name, r.Hostname, r.MAC, r.MachineID, r.Devices = t.Name, req.Hostname, req.MAC, req.MachineID, compact(req.Devices)
+	r.Name, r.Hostname, r.MAC, r.MachineID, r.Devices = t.Name, req.Hostname, req.MAC, req.MachineID, req.Devices
 	r.Scopes, r.Tags, r.Maker, r.Updated = t.Scopes, t.Tags, t.Maker, now
 	if !t.Again {
 		r.MadeBy, r.KeyInst = t.MadeBy, t.KeyInst
@@ -280,12 +277,4 @@ func (h *Handler) spend(ctx context.Context, t *ticket, r storedRunner) ([]store
 		ops = append(ops, store.Delete(slots[0]))
 	}
 	return ops, err
-}
-
-func compact(raw json.RawMessage) json.RawMessage {
-	var b bytes.Buffer
-	if err := json.Compact(&b, raw); err != nil {
-		return slices.Clone(raw) // it has been parsed before, so it does not come to this
-	}
-	return b.Bytes()
 }

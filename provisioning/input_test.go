@@ -198,9 +198,14 @@ func TestDeleteToken(t *testing.T) {
 	w := newWorld(t)
 	key := w.makeKey("ci")
 	token, apiKey := w.provision(key, "sdr-1")
+	tokenID, _ := w.host.Keys.ID(token)
+	otherKind, err := w.host.Keys.Derive("runner", tokenID, make([]byte, 36))
+	if err != nil {
+		t.Fatal(err)
+	}
 	before := w.dump(kinds...)
 	for _, bad := range []string{
-		"ck_enroll_", "ck_enroll_%20", "%2e%2e", token[10:22], token[:21], token[:23], strings.Replace(token, "ck_enroll", "ck_runner", 1), apiKey, key, "ck_enroll_" + apiKey[10:22],
+		otherKind, "ck_enroll_", "ck_enroll_%20", "%2e%2e", token[10:22], token[:21], token[:23], strings.Replace(token, "ck_enroll", "ck_runner", 1), apiKey, key, "ck_enroll_" + apiKey[10:22],
 		strings.Replace(token[:22], "ck_enroll", "ck_runner", 1), "ck_enroll_%2F%2F%2F%2F%2F%2F%2F%2F%2F%2F%2F%2F", strings.Repeat("x", 5000),
 	} {
 		w.want(bad, w.call("DELETE", "/api/enrollment/token/"+bad, w.admin, ""), 404, "Token not found")

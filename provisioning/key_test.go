@@ -93,16 +93,25 @@ func TestPendingOfAKey(t *testing.T) {
 	w.provision(key, "sdr-6")
 	w.provision(key, "sdr-7")
 	full("a day later")
+	w.call("DELETE", keysPath+"/ci", w.admin, "")
+	w.provision(w.makeKey("ci", `"max_pending":1`), "sdr-8") // another key, with places of its own
+	w.clock.Advance(24 * time.Hour)
+	w.call("DELETE", keysPath+"/ci", w.admin, "")
+	key = w.makeKey("ci", `"max_pending":2`)
+	one, oneKey = w.provision(key, "sdr-1-again")
+	w.want("enrol", w.enroll(one, oneKey, "sdr-1-again"), 201, "")
+	w.provision(key, "sdr-6")
+	w.provision(key, "sdr-7")
 	if n := len(w.dump(provisioning.KindSlot)); n != 2 {
 		t.Errorf("%d places, want 2", n)
 	}
 	a := w.call("GET", keysPath+"/ci/runners", w.admin, "")
-	for id, status := range map[string]string{"sdr-1": "enrolled", "sdr-6": "pending", "sdr-7": "pending"} {
+	for id, status := range map[string]string{"sdr-1-again": "enrolled", "sdr-6": "pending", "sdr-7": "pending"} {
 		if !strings.Contains(a.body, `"runner_id":"`+id+`","status":"`+status+`"`) {
 			t.Errorf("what it has made: no %s %s in %s", status, id, a.body)
 		}
 	}
-	for _, id := range []string{"sdr-2", "sdr-3", "sdr-4", "sdr-5"} {
+	for _, id := range []string{"sdr-2", "sdr-3", "sdr-4", "sdr-5", "sdr-8"} {
 		if strings.Contains(a.body, id) {
 			t.Errorf("what it has made: %s in %s", id, a.body)
 		}
@@ -295,6 +304,19 @@ func TestDeleteKey(t *testing.T) {
 			t.Errorf("the key: got %+v, %v", k, err)
 		}
 	}
+}
+
+// A key that was rotated and deleted is no key of the one that has its name now.
+func TestOldKeysOfAName(t *testing.T) {
+	w := newWorld(t)
+	first := w.makeKey("ci")
+	second := w.call("POST", keysPath+"/ci/rotate", w.admin, "").field("api_key")
+	w.want("delete", w.call("DELETE", keysPath+"/ci", w.admin, ""), 200, "")
+	third := w.makeKey("ci")
+	for name, key := range map[string]string{"the first": first, "the second": second} {
+		w.want(name, w.call("POST", provisionPath, key, named("sdr-1")), 401, badProvKey)
+	}
+	w.provision(third, "sdr-1")
 }
 
 // What the API of Go is given is not changed, and what it cannot take is refused.

@@ -88,6 +88,11 @@ func TestBindingNeedsAMachine(t *testing.T) {
 	token, apiKey = free.provision(free.makeKey("other"), "sdr-1")
 	free.want("unbound", free.call("POST", enrollPath, "", `{"enrollment_token":"`+token+`","api_key":"`+apiKey+`","runner_id":"sdr-1","hostname":"h","devices":[]}`), 201, "")
 	bound := newWorld(t, func(c *setup) { c.host.Store, c.config.Binding = s, provisioning.Bind })
+	limited := newWorld(t, func(c *setup) {
+		c.host.Store, c.config.Binding, c.config.Failures = s, provisioning.Bind, provisioning.FailureLimit{Burst: 1}
+	})
+	limited.want("another machine", limited.call("GET", "/runner", apiKey, ""), 401, badKey)
+	limited.want("and again", limited.call("GET", "/runner", apiKey, ""), 429, "")
 	bound.want("bound since", bound.call("GET", "/runner", apiKey, "", "X-Runner-MAC", "", "X-Runner-Machine-ID", ""), 401, badKey)
 	warned := newWorld(t, func(c *setup) { c.host.Store, c.config.Binding = s, provisioning.BindWarn })
 	s.onceAlone(provisioning.KindRunner, func() { free.call("DELETE", "/api/runners/sdr-1", free.admin, "") })

@@ -89,26 +89,26 @@ func TestWireOfKeys(t *testing.T) {
 // Row "list": the seed's members, newest first, and more only added.
 func TestWireOfTheListOfKeys(t *testing.T) {
 	w := newWorld(t)
-	old := w.makeKey("old", `"description":"a"`)
+	old := w.makeKey("a-old", `"description":"a"`)
 	w.clock.Advance(time.Hour + 300*time.Millisecond)
-	w.makeKey("new", `"expires_at":"2026-04-01T02:00:00.9+02:00"`, `"max_uses":5`, `"max_pending":2`, `"runner_pattern":"sdr-*"`,
+	w.makeKey("z-new", `"expires_at":"2026-04-01T02:00:00.9+02:00"`, `"max_uses":5`, `"max_pending":2`, `"runner_pattern":"sdr-*"`,
 		`"networks":["192.0.2.7/24","2001:db8::1/32"]`, `"per_hour":7`, `"scopes":["a","b"]`, `"tags":["t"]`)
 	w.provision(old, "sdr-1")
 	if err := w.host.Keys.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.call("POST", "/api/provisioning/keys/old/toggle", w.admin, `{"enabled":false}`)
+	w.call("POST", "/api/provisioning/keys/a-old/toggle", w.admin, `{"enabled":false}`)
 	want := `{"keys":[` +
-		`{"key_id":"new","description":"","expires_at":"2026-04-01T00:00:00Z","max_uses":5,"max_pending":2,"runner_pattern":"sdr-*",` +
+		`{"key_id":"z-new","description":"","expires_at":"2026-04-01T00:00:00Z","max_uses":5,"max_pending":2,"runner_pattern":"sdr-*",` +
 		`"networks":["192.0.2.0/24","2001:db8::/32"],"per_hour":7,"scopes":["a","b"],"tags":["t"],` +
 		`"created_by":"root","created_at":"2026-03-01T13:00:00Z","last_used_at":null,"enabled":true,"prefix":"<prov head>"},` +
-		`{"key_id":"old","description":"a","created_by":"root","created_at":"2026-03-01T12:00:00Z","last_used_at":"2026-03-01T13:00:00Z","enabled":false,` +
+		`{"key_id":"a-old","description":"a","created_by":"root","created_at":"2026-03-01T12:00:00Z","last_used_at":"2026-03-01T13:00:00Z","enabled":false,` +
 		`"prefix":"<prov head>","last_used_ip":"127.0.0.1"}]}`
 	w.goldens([]golden{{"list", "GET", keysPath, w.admin, "", 200, want}})
 	if a := w.call("GET", keysPath, w.admin, ""); !strings.Contains(a.body, `"prefix":"`+old[:20]+`"`) {
 		t.Errorf("the prefix is not how the key begins: %s", a.body)
 	}
-	k, err := w.prov.Key(t.Context(), "old")
+	k, err := w.prov.Key(t.Context(), "a-old")
 	if err != nil || k.LastUsedIP != "127.0.0.1" || k.Enabled || k.LastUsedAt == nil {
 		t.Errorf("one key: got %+v, %v", k, err)
 	}
