@@ -255,6 +255,10 @@ func (k *Keys) change(ctx context.Context, id string, edit func(*known) (Event, 
 			return Wrap(CodeInternal, err2)
 		}
 		e, ops, err2 := edit(c)
+		if errors.Is(err2, store.ErrConflict) {
+			err = err2
+			continue
+		}
 		if err2 != nil || len(ops) == 0 {
 			return err2
 		}

@@ -68,7 +68,7 @@ func (k *Keys) succeed(ctx context.Context, c *known, r Rotation) (MintedKey, []
 		return MintedKey{}, nil, Errorf(CodeConflict, "the key is disabled")
 	case c.Successor != "":
 		var err error
-		if ops, err = k.endUnused(ctx, c.Successor, r.UntilUsed); err != nil {
+		if ops, err = k.endUnused(ctx, c, r.UntilUsed); err != nil {
 			return MintedKey{}, nil, err
 		}
 	}
@@ -92,13 +92,17 @@ func (k *Keys) succeed(ctx context.Context, c *known, r Rotation) (MintedKey, []
 
 // endUnused makes the ops that end a successor which nobody has used. A first
 // use that comes between makes the Commit fail.
-func (k *Keys) endUnused(ctx context.Context, id string, mayBe bool) ([]store.Op, error) {
+func (k *Keys) endUnused(ctx context.Context, old *known, mayBe bool) ([]store.Op, error) {
 	if !mayBe {
 		return nil, Errorf(CodeConflict, "the key has been rotated already")
 	}
-	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id}, store.Key{Kind: KindKeyFirst, ID: id})
-	if err != nil {
+	id := old.Successor
+	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id}, store.Key{Kind: KindKeyFirst, ID: id}, store.Key{Kind: KindKey, ID: old.id})
+	switch {
+	case err != nil:
 		return nil, Wrap(CodeUnavailable, err)
+	case records[2].Version != old.version:
+		return nil, store.ErrConflict // another rotation was faster, and this one goes back to its key
 	}
 	successor, first := records[0], records[1]
 	if !successor.Exists() || first.Exists() {

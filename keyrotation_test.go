@@ -319,3 +319,37 @@ func TestSucceedCommitsNothing(t *testing.T) {
 		t.Errorf("an unknown key: %v", err)
 	}
 }
+
+// Rotations at once go back to each other's keys: one key is left, and whoever
+// is refused is told to try again.
+func TestRotationsAtOnce(t *testing.T) {
+	for range 20 {
+		w := newWorld(t)
+		old := w.issue(t, keywright.KeySpec{Kind: "prov", Subject: "ci"})
+		var mu sync.Mutex
+		var made []keywright.MintedKey // guarded by mu
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				m, err := w.Keys.Rotate(t.Context(), keywright.Principal{}, old.ID, keywright.Rotation{Overlap: time.Hour, UntilUsed: true})
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					made = append(made, m)
+				} else if keywright.AsError(err).Code != keywright.CodeUnavailable {
+					t.Errorf("got %v, want success, or unavailable", err)
+				}
+			})
+		}
+		wg.Wait()
+		good := 0
+		for _, m := range made {
+			if _, err := w.Keys.Check(t.Context(), m.Text); err == nil {
+				good++
+			}
+		}
+		if good != 1 {
+			t.Errorf("%d of %d keys work, want one", good, len(made))
+		}
+	}
+}
