@@ -110,7 +110,7 @@ func TestARotationBesideAnotherOfAnUnusedKey(t *testing.T) {
 	w.want("its answer gets lost", w.call("POST", rotatePath, old, ""), 200, "")
 	var done atomic.Bool
 	st.set(func(c storeCall) error {
-		if c.method == "get" && len(c.kinds) == 2 && c.kinds[1] == keywright.KindKeyFirst && c.kinds[0] == keywright.KindKey && done.CompareAndSwap(false, true) {
+		if c.method == "get" && len(c.kinds) == 3 && c.kinds[1] == keywright.KindKeyFirst && c.kinds[2] == keywright.KindKey && done.CompareAndSwap(false, true) {
 			w.want("the other", w.call("POST", rotatePath, old, ""), 200, "")
 		}
 		return nil
