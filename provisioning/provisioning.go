@@ -9,7 +9,10 @@
 //	prov, err := provisioning.New(provisioning.Config{Host: host, Admin: host.Keys.Of("admin")})
 //	...
 //	prov.Register(mux, "")
-//	mux.Handle("POST /api/runners/{id}/heartbeat", keywright.Text.Require(prov.Authenticator())(heartbeat))
+//	mux.Handle("POST /heartbeat", keywright.Text.Require(prov.Authenticator())(heartbeat))
+//
+// That admits any runner: where a path names one, compare it with the Subject of
+// the Principal.
 //
 // The host's Kinds need "provisioning", "runner" and "enrollment", for example
 // with the prefixes ck_prov, ck_runner and ck_enroll. The wire is that of ChallengeCtl: its scripts
