@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -219,5 +221,18 @@ func TestRefusedLogsOnlyOurOwnTrouble(t *testing.T) {
 	}
 	if len(w.events("c.refused")) != 1 || len(w.events("a.refused")) != 1 || len(w.events("b.refused")) != 1 {
 		t.Error("Audit was not told of all")
+	}
+}
+
+// Who connects to a Unix socket may give its own end any name.
+func TestAddressOfAUnixSocket(t *testing.T) {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "203.0.113.9:1"
+	ctx := context.WithValue(r.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/server.sock", Net: "unix"})
+	if got := keywright.RemoteAddr(keywright.WithRequestAddr(r.WithContext(ctx))); got != "127.0.0.1" {
+		t.Errorf("got %s, want 127.0.0.1", got)
+	}
+	if got := keywright.RemoteAddr(keywright.WithRequestAddr(r)); got != "203.0.113.9" {
+		t.Errorf("of TCP: got %s", got)
 	}
 }

@@ -74,6 +74,10 @@ func requestAddr(r *http.Request) string {
 	if addr := RemoteAddr(r.Context()); addr != "" {
 		return addr
 	}
+	// Who connects to a Unix socket may give its own end any name.
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+		return "127.0.0.1"
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr

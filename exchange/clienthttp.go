@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/keywright/keywright/internal/apicall"
 	"github.com/keywright/keywright/internal/strictjson"
 )
 
@@ -250,7 +251,7 @@ func (c Client) base() (*url.URL, error) {
 	if err != nil || strings.Contains(c.URL, "?") {
 		return nil, errors.New("exchange: Client.URL: want https://host[:port][/prefix]")
 	}
-	if u.Scheme != "https" && !clientLoopback(u.Hostname()) {
+	if u.Scheme != "https" && !apicall.IsLoopback(u.Hostname()) {
 		return nil, errors.New("exchange: Client.URL: want https: the identity token and the key travel there (http only to this machine)")
 	}
 	return u, nil
@@ -264,7 +265,7 @@ func (c Client) checkEndpoint(text string) error {
 		return err
 	case u.Scheme != "https" && !strings.HasPrefix(c.URL, "http:"):
 		return errors.New("not https, though Client.URL is")
-	case u.Scheme != "https" && !clientLoopback(u.Hostname()):
+	case u.Scheme != "https" && !apicall.IsLoopback(u.Hostname()):
 		return errors.New("not https, and not on this machine")
 	}
 	return nil

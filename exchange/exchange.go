@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/apicall"
 	"github.com/keywright/keywright/internal/egress"
 	"github.com/keywright/keywright/internal/limit"
 	"github.com/keywright/keywright/internal/oidc"
@@ -130,7 +131,7 @@ func New(c Config) (*Handler, error) {
 	switch {
 	case c.Host.URL == nil:
 		return nil, errors.New("exchange: Config.Host has no URL: metadata cannot name the endpoints without it")
-	case c.Host.URL.Scheme != "https" && !isLoopback(c.Host.URL.Hostname()):
+	case c.Host.URL.Scheme != "https" && !apicall.IsLoopback(c.Host.URL.Hostname()):
 		return nil, fmt.Errorf("exchange: Config.Host: the URL %s must be https: tokens and keys travel there (RFC 8414, section 2)", c.Host.URL)
 	}
 	h := &Handler{host: c.Host, base: strings.TrimSuffix(c.Host.URL.String(), "/"), audience: c.Audience, kind: c.KeyKind, account: c.Account, admin: c.Admin}
@@ -151,26 +152,11 @@ func New(c Config) (*Handler, error) {
 	if err := h.trust(c); err != nil {
 		return nil, fmt.Errorf("exchange: Config.%w", err)
 	}
-	if c.Failures.Burst >= 0 {
-		burst, perMinute := orDefault(c.Failures.Burst, 100), orDefault(c.Failures.PerMinute, 60)
-		if perMinute < 0 {
-			return nil, errors.New("exchange: Config.Failures.PerMinute is negative")
-		}
-		h.failures = limit.NewFailures(c.Host.Hooks.Now, burst, float64(perMinute)/60)
+	var err error
+	if h.failures, err = limit.Configured(c.Host.Hooks.Now, c.Failures.Burst, c.Failures.PerMinute, 100, 60); err != nil {
+		return nil, fmt.Errorf("exchange: Config.Failures.%w", err)
 	}
 	return h, nil
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-func orDefault(n, zero int) int {
-	if n == 0 {
-		return zero
-	}
-	return n
 }
 
 // trust sets up the issuers and the publishers of the configuration.

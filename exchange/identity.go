@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/limit"
 	"github.com/keywright/keywright/internal/oidc"
 	"github.com/keywright/keywright/store"
 )
@@ -103,7 +104,7 @@ func (h *Handler) refusal(err error, facts map[string]string) error {
 	switch e.Reason {
 	case oidc.Unavailable:
 		answer.Code, answer.Detail = keywright.CodeUnavailable, "the issuer's keys cannot be had at the moment"
-		answer.Header = retryAfter(e.RetryAfter)
+		answer.Header = limit.RetryAfter(e.RetryAfter)
 	case oidc.Audience:
 		answer.Detail = h.textAudience()
 	case oidc.TokenID:

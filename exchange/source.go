@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+
+	"github.com/keywright/keywright/internal/apicall"
 )
 
 // A TokenSource returns a CI job's identity token, made for audience where the
@@ -75,7 +76,7 @@ func TokenFromGitHub(h *http.Client) TokenSource {
 			return "", fmt.Errorf("exchange: no identity token from GitHub: %s or %s is not set: does the job have the permission id-token: write?", clientGitHubURL, clientGitHubToken)
 		}
 		u, err := clientURL(base)
-		if err != nil || u.Scheme != "https" && !clientLoopback(u.Hostname()) {
+		if err != nil || u.Scheme != "https" && !apicall.IsLoopback(u.Hostname()) {
 			return "", fmt.Errorf("exchange: %s: want an https URL", clientGitHubURL)
 		}
 		if audience != "" {
@@ -95,11 +96,6 @@ func TokenFromGitHub(h *http.Client) TokenSource {
 		}
 		return token, nil
 	}
-}
-
-func clientLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // The variables of TokenFromEnv, of which the first pair that has one counts.

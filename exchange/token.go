@@ -4,12 +4,11 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/endpoint"
+	"github.com/keywright/keywright/internal/limit"
 )
 
 // A tokenRequest is what RFC 8693, section 2.1, lets a client ask for.
@@ -28,10 +27,8 @@ func (h *Handler) tokenEndpoint() http.Handler {
 // limited keeps addresses out that fail too often, before anything is read.
 func limited[Req any](h *Handler, decode func(*http.Request) (Req, error)) func(*http.Request) (Req, error) {
 	return func(r *http.Request) (req Req, err error) {
-		if h.failures != nil {
-			if wait := h.failures.Wait(keywright.RemoteAddr(keywright.WithRequestAddr(r))); wait > 0 {
-				return req, &keywright.Error{Code: keywright.CodeRateLimited, Detail: "too many requests from this address were refused", Header: retryAfter(wait)}
-			}
+		if wait := h.failures.Wait(keywright.RemoteAddr(keywright.WithRequestAddr(r))); wait > 0 {
+			return req, &keywright.Error{Code: keywright.CodeRateLimited, Detail: "too many requests from this address were refused", Header: limit.RetryAfter(wait)}
 		}
 		req, err = decode(r)
 		h.count(keywright.WithRequestAddr(r), err)
@@ -49,14 +46,9 @@ func counted[Req, Resp any](h *Handler, do func(context.Context, keywright.Princ
 }
 
 func (h *Handler) count(ctx context.Context, err error) {
-	if err != nil && h.failures != nil && keywright.AsError(err).Code.Status() < 500 {
+	if err != nil && keywright.AsError(err).Code.Status() < 500 {
 		h.failures.Fail(keywright.RemoteAddr(ctx))
 	}
-}
-
-func retryAfter(d time.Duration) http.Header {
-	seconds := (d + time.Second - 1) / time.Second
-	return http.Header{"Retry-After": {strconv.FormatInt(int64(max(seconds, 1)), 10)}}
 }
 
 // readTokenRequest reads the parameters. Whoever sends one that is not

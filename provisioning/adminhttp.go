@@ -2,6 +2,7 @@ package provisioning
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/keywright/keywright"
@@ -117,7 +118,7 @@ func (h *Handler) runnerRoutesAt(path, absent string) []keywright.Route {
 // named says that it is an agent that was not found, where it was asked for as one.
 func named(absent string, err error) error {
 	if err != nil && keywright.AsError(err).Code == keywright.CodeNotFound {
-		return &keywright.Error{Code: keywright.CodeNotFound, Detail: absent, Err: err}
+		return &keywright.Error{Code: keywright.CodeNotFound, Detail: absent, Err: errors.Unwrap(keywright.AsError(err))}
 	}
 	return err
 }

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/netip"
-	"strconv"
-	"time"
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/authorization"
+	"github.com/keywright/keywright/internal/limit"
 )
 
 // The texts that ChallengeCtl's clients know.
@@ -70,19 +68,13 @@ func unauthorized(text string, cause error) error {
 // failed counts a refusal of the client's address. Beyond the limit it says so:
 // only those who fail are slowed down.
 func (h *Handler) failed(ctx context.Context, err error) error {
-	if h.failures == nil {
-		return err
-	}
 	addr := keywright.RemoteAddr(ctx)
 	wait := h.failures.Wait(addr)
 	h.failures.Fail(addr)
 	if wait == 0 {
 		return err
 	}
-	seconds := strconv.Itoa(int(math.Ceil(max(wait, time.Second).Seconds())))
-	return &keywright.Error{
-		Code: keywright.CodeRateLimited, Detail: "Too many failed attempts", Err: err, Header: http.Header{"Retry-After": {seconds}},
-	}
+	return &keywright.Error{Code: keywright.CodeRateLimited, Detail: "Too many failed attempts", Err: err, Header: limit.RetryAfter(wait)}
 }
 
 // notIssued keeps the keys of this package out of its admin API, even where

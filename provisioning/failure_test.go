@@ -219,3 +219,28 @@ func TestDuplicateKeyLeavesNothingBehind(t *testing.T) {
 		}
 	}
 }
+
+// Names that nothing can have are not looked for.
+func TestNamesThatAreNoneCostNoLookUp(t *testing.T) {
+	st := new(spy)
+	w := newWorld(t, spied(st))
+	asked := 0
+	st.set(func(c storeCall) error {
+		if slices.Contains(c.kinds, provisioning.KindKey) || slices.Contains(c.kinds, provisioning.KindRunner) {
+			asked++
+		}
+		return nil
+	})
+	for _, bad := range []string{"", "a b", "\x00", strings.Repeat("x", 65), "../x"} {
+		_, keyErr := w.prov.Key(t.Context(), bad)
+		_, runnerErr := w.prov.Runner(t.Context(), bad)
+		for _, err := range []error{keyErr, runnerErr} {
+			if keywright.AsError(err).Code != keywright.CodeNotFound {
+				t.Errorf("%q: got %v", bad, err)
+			}
+		}
+	}
+	if asked != 0 {
+		t.Errorf("%d look-ups, want none", asked)
+	}
+}

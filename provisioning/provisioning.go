@@ -14,9 +14,10 @@
 // That admits any runner: where a path names one, compare it with the Subject of
 // the Principal.
 //
-// The host's Kinds need "provisioning", "runner" and "enrollment", for example
-// with the prefixes ck_prov, ck_runner and ck_enroll. The wire is that of ChallengeCtl: its scripts
-// and runners work unchanged. [Client] is the other side for programs in Go.
+// The host needs a URL, and the Kinds "provisioning", "runner" and "enrollment",
+// for example with the prefixes ck_prov, ck_runner and ck_enroll. The wire is
+// that of ChallengeCtl: its scripts and runners work unchanged. [Client] is the
+// other side for programs in Go.
 //
 // Disabling or deleting a provisioning key ends what it has made and nobody has
 // used yet; rotating it does not. A runner that is enrolled lives on: ending it
@@ -154,22 +155,10 @@ func New(c Config) (*Handler, error) {
 		}
 		h.servers = append(h.servers, u)
 	}
-	if err := h.limitFailures(c.Failures); err != nil {
-		return nil, err
+	if h.failures, err = limit.Configured(h.host.Hooks.Now, c.Failures.Burst, c.Failures.PerMinute, 100, 60); err != nil {
+		return nil, fmt.Errorf("provisioning: Config.Failures.%w", err)
 	}
 	return h, nil
-}
-
-func (h *Handler) limitFailures(f FailureLimit) error {
-	if f.Burst < 0 {
-		return nil
-	}
-	burst, perMinute := orDefault(f.Burst, 100), orDefault(f.PerMinute, 60)
-	if perMinute < 0 {
-		return errors.New("provisioning: Config.Failures.PerMinute is negative")
-	}
-	h.failures = limit.NewFailures(h.host.Hooks.Now, burst, float64(perMinute)/60)
-	return nil
 }
 
 // maxLife keeps every expiry within what a store can hold.

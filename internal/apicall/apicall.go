@@ -127,13 +127,15 @@ func (s Server) base() (string, error) {
 	switch {
 	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Hostname() == "", u.User != nil, strings.ContainsAny(s.URL, "?#"):
 		return "", errors.New("Client.URL: want https://host[:port][/prefix]")
-	case u.Scheme != "https" && !isLoopback(u.Hostname()):
+	case u.Scheme != "https" && !IsLoopback(u.Hostname()):
 		return "", errors.New("Client.URL: want https: secrets travel there (http only to this machine)")
 	}
 	return strings.TrimRight(s.URL, "/"), nil
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether a URL's host name is this machine, to which secrets
+// may go without TLS.
+func IsLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }

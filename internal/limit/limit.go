@@ -2,6 +2,8 @@
 package limit
 
 import (
+	"cmp"
+	"errors"
 	"hash/maphash"
 	"net/netip"
 	"sync"
@@ -20,7 +22,8 @@ const (
 // good jobs behind one address do not get into each other's way.
 //
 // It remembers a bounded number of addresses. When that many have failed lately,
-// all newcomers together count as one. It is safe for concurrent use.
+// all newcomers together count as one. A nil Failures limits nobody. It is safe
+// for concurrent use.
 type Failures struct {
 	now       func() time.Time
 	perSecond rate.Limit
@@ -46,8 +49,23 @@ func NewFailures(now func() time.Time, burst int, perSecond float64) *Failures {
 	return f
 }
 
+// Configured makes a Failures of what an operator has said: burst negative for
+// no limit, which is nil, and 0 for what is usual.
+func Configured(now func() time.Time, burst, perMinute, usualBurst, usualPerMinute int) (*Failures, error) {
+	switch {
+	case burst < 0:
+		return nil, nil
+	case perMinute < 0:
+		return nil, errors.New("PerMinute is negative")
+	}
+	return NewFailures(now, cmp.Or(burst, usualBurst), float64(cmp.Or(perMinute, usualPerMinute))/60), nil
+}
+
 // Wait returns how long addr must wait until it may fail again; 0: not at all.
 func (f *Failures) Wait(addr string) time.Duration {
+	if f == nil {
+		return 0
+	}
 	name, now := network(addr), f.now()
 	s := f.of(name)
 	s.mu.Lock()
@@ -67,6 +85,9 @@ func (f *Failures) Wait(addr string) time.Duration {
 
 // Fail counts one failure of addr.
 func (f *Failures) Fail(addr string) {
+	if f == nil {
+		return
+	}
 	name, now := network(addr), f.now()
 	s := f.of(name)
 	s.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -79,9 +80,15 @@ func (q Quota) Header() http.Header {
 		"Ratelimit":        {fmt.Sprintf(`"default";r=%d;t=%d`, q.Remaining, reset)},
 	}
 	if q.Exceeded {
-		h.Set("Retry-After", strconv.FormatInt(reset, 10))
+		maps.Copy(h, RetryAfter(q.Reset))
 	}
 	return h
+}
+
+// RetryAfter tells a caller to wait for d (RFC 9110, section 10.2.3), and for a
+// second at least.
+func RetryAfter(d time.Duration) http.Header {
+	return http.Header{"Retry-After": {strconv.FormatInt(max(1, seconds(d)), 10)}}
 }
 
 // seconds rounds up, so that whoever waits so long has waited enough.

@@ -117,3 +117,35 @@ func TestHeaderOfQuota(t *testing.T) {
 		t.Errorf("exceeded (-want +got):\n%s", diff)
 	}
 }
+
+func TestRetryAfter(t *testing.T) {
+	for d, want := range map[time.Duration]string{-time.Hour: "1", 0: "1", time.Nanosecond: "1", time.Second: "1", time.Second + 1: "2", time.Hour: "3600"} {
+		if got := limit.RetryAfter(d).Get("Retry-After"); got != want {
+			t.Errorf("%v: got %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestConfigured(t *testing.T) {
+	now := time.Now
+	for _, tt := range []struct{ burst, perMinute, failures int }{{0, 0, 3}, {2, 0, 2}, {0, 5, 3}} {
+		f, err := limit.Configured(now, tt.burst, tt.perMinute, 3, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for ; f.Wait("a") == 0 && n < 100; n++ {
+			f.Fail("a")
+		}
+		if n != tt.failures {
+			t.Errorf("burst %d: %d failures, want %d", tt.burst, n, tt.failures)
+		}
+	}
+	f, err := limit.Configured(now, -1, -1, 3, 1)
+	if f.Fail("a"); err != nil || f != nil || f.Wait("a") != 0 {
+		t.Errorf("no limit: %v, %v", f, err)
+	}
+	if _, err := limit.Configured(now, 1, -1, 3, 1); err == nil {
+		t.Error("a negative rate is accepted")
+	}
+}

@@ -24,11 +24,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/apicall"
 	"github.com/keywright/keywright/internal/limit"
 )
 
@@ -111,7 +111,7 @@ func New(c Config) (*Handler, error) {
 		return nil, errors.New("apptoken: Config.Host is required, made by keywright.NewHost")
 	case c.Host.URL == nil:
 		return nil, errors.New("apptoken: Config.Host has no URL: it is who issues the tokens")
-	case c.Host.URL.Scheme != "https" && !isLoopback(c.Host.URL.Hostname()):
+	case c.Host.URL.Scheme != "https" && !apicall.IsLoopback(c.Host.URL.Hostname()):
 		return nil, fmt.Errorf("apptoken: Config.Host: the URL %s must be https: tokens travel there", c.Host.URL)
 	case !c.Host.Keys.Has(c.KeyKind):
 		return nil, fmt.Errorf("apptoken: Config.KeyKind: the host has no kind of keys named %q", c.KeyKind)
@@ -136,29 +136,10 @@ func New(c Config) (*Handler, error) {
 		known = append(known, c.Callers)
 	}
 	h.callers = keywright.AnyOf(known...)
-	return h, h.limitFailures(c.Failures)
-}
-
-func isLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
-}
-
-func (h *Handler) limitFailures(f FailureLimit) error {
-	if f.Burst < 0 {
-		return nil
+	if h.failures, err = limit.Configured(h.host.Hooks.Now, c.Failures.Burst, c.Failures.PerMinute, 100, 60); err != nil {
+		return nil, fmt.Errorf("apptoken: Config.Failures.%w", err)
 	}
-	if f.Burst == 0 {
-		f.Burst = 100
-	}
-	if f.PerMinute == 0 {
-		f.PerMinute = 60
-	}
-	if f.PerMinute < 0 {
-		return errors.New("apptoken: Config.Failures.PerMinute is negative")
-	}
-	h.failures = limit.NewFailures(h.host.Hooks.Now, f.Burst, float64(f.PerMinute)/60)
-	return nil
+	return h, nil
 }
 
 // Routes returns the endpoints for routers other than ServeMux.

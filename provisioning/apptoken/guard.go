@@ -5,8 +5,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/endpoint"
@@ -39,12 +37,10 @@ func (h *Handler) guard(next http.Handler) http.Handler {
 // authenticate finds out who sent r. It tells Hooks of what no authenticator has.
 func (h *Handler) authenticate(ctx context.Context, r *http.Request) (keywright.Principal, error) {
 	addr := keywright.RemoteAddr(ctx)
-	if h.failures != nil {
-		if wait := h.failures.Wait(addr); wait > 0 {
-			err := tooMany("too many requests from this address were refused", retryAfter(wait))
-			h.host.Hooks.Refused(ctx, "apptoken.refused", err)
-			return keywright.Principal{}, err
-		}
+	if wait := h.failures.Wait(addr); wait > 0 {
+		err := tooMany("too many requests from this address were refused", limit.RetryAfter(wait))
+		h.host.Hooks.Refused(ctx, "apptoken.refused", err)
+		return keywright.Principal{}, err
 	}
 	p, err := h.callers.Authenticate(r)
 	if err == nil {
@@ -53,7 +49,7 @@ func (h *Handler) authenticate(ctx context.Context, r *http.Request) (keywright.
 	if errors.Is(err, keywright.ErrNoCredential) {
 		h.host.Hooks.Refused(ctx, "apptoken.refused", keywright.Wrap(keywright.CodeInvalidToken, h.zero.unknown(r)))
 	}
-	if h.failures != nil && keywright.AsError(err).Code.Status() < 500 {
+	if keywright.AsError(err).Code.Status() < 500 {
 		h.failures.Fail(addr)
 	}
 	return keywright.Principal{}, err
@@ -96,9 +92,4 @@ func callerName(p keywright.Principal) string {
 
 func tooMany(detail string, header http.Header) *keywright.Error {
 	return &keywright.Error{Code: keywright.CodeRateLimited, Detail: detail, Header: header}
-}
-
-func retryAfter(d time.Duration) http.Header {
-	seconds := (d + time.Second - 1) / time.Second
-	return http.Header{"Retry-After": {strconv.FormatInt(int64(max(seconds, 1)), 10)}}
 }

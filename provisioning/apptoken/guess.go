@@ -3,7 +3,6 @@ package apptoken
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -42,29 +41,13 @@ type lane struct {
 }
 
 func newGuesses(now func() time.Time, c GuessLimit) (*guesses, error) {
-	g := &guesses{lanes: make(map[string]*lane)}
-	if c.Burst < 0 {
-		return g, nil
-	}
-	if c.PerMinute < 0 {
-		return nil, errors.New("PerMinute is negative")
-	}
-	if c.Burst == 0 {
-		c.Burst = 10
-	}
-	if c.PerMinute == 0 {
-		c.PerMinute = 6
-	}
-	g.failures = limit.NewFailures(now, c.Burst, float64(c.PerMinute)/60)
-	return g, nil
+	failures, err := limit.Configured(now, c.Burst, c.PerMinute, 10, 6)
+	return &guesses{lanes: make(map[string]*lane), failures: failures}, err
 }
 
 // wait is how long addr, or user from around it, must wait until it may fail
 // again; user is empty where none was named.
 func (g *guesses) wait(addr, user string) time.Duration {
-	if g.failures == nil {
-		return 0
-	}
 	wait := g.failures.Wait(addr)
 	if user != "" {
 		wait = max(wait, g.failures.Wait(owner(addr, user)))
@@ -74,9 +57,6 @@ func (g *guesses) wait(addr, user string) time.Duration {
 
 // fail counts one failure.
 func (g *guesses) fail(addr, user string) {
-	if g.failures == nil {
-		return
-	}
 	g.failures.Fail(addr)
 	if user != "" {
 		g.failures.Fail(owner(addr, user))

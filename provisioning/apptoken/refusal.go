@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/limit"
 )
 
 // Why a request is refused: for the audit, never for the caller.
@@ -46,7 +47,7 @@ func (z *zeroTouch) refusal(cause error, facts map[string]string) error {
 }
 
 func tooManyGuesses(wait time.Duration, facts map[string]string) error {
-	e := tooMany("too many wrong credentials: try again later", retryAfter(wait))
+	e := tooMany("too many wrong credentials: try again later", limit.RetryAfter(wait))
 	e.Attrs = facts
 	return e
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/egress"
+	"github.com/keywright/keywright/internal/limit"
 	"github.com/keywright/keywright/internal/oidc"
 	"github.com/keywright/keywright/store"
 )
@@ -220,7 +221,7 @@ func (z *zeroTouch) rejected(ctx context.Context, err error, facts map[string]st
 	}
 	return &keywright.Error{
 		Code: keywright.CodeUnavailable, Detail: "the issuer's keys cannot be had at the moment",
-		Header: retryAfter(e.RetryAfter), Err: err, Attrs: facts,
+		Header: limit.RetryAfter(e.RetryAfter), Err: err, Attrs: facts,
 	}
 }
 
