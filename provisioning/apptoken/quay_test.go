@@ -221,6 +221,24 @@ func TestWeaknessLocalTimes(t *testing.T) {
 	}
 }
 
+// Quay's user/initialize is for whoever comes first, and its renewals end a token
+// before the next one is known to be read, or go by one header. There is neither
+// here: the first key comes from package bootstrap, and tokens are made and
+// deleted one by one.
+func TestWeaknessFirstComeAndRenewals(t *testing.T) {
+	w := newWorld(t, zeroTouch())
+	for _, path := range []string{"/api/v1/user/initialize", "/api/v1/bootstrap/renew"} {
+		for name, set := range map[string]func(*http.Request){
+			"a stranger": func(*http.Request) {}, "a super user": func(r *http.Request) { r.SetBasicAuth("ann", "pw") },
+			"the header": func(r *http.Request) { r.Header.Set("X-Quay-Bootstrap-Renewal-Location", "local") },
+		} {
+			if a := w.send("POST", path, "", `{"username":"x","password":"y"}`, set); a.status != 404 {
+				t.Errorf("%s by %s: got %d, want 404", path, name, a.status)
+			}
+		}
+	}
+}
+
 // The log tells of a revoked token all that there was to know.
 func TestWeaknessPoorRevokeLog(t *testing.T) {
 	w := newWorld(t, func(c *apptoken.Config) {
