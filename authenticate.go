@@ -2,6 +2,7 @@ package keywright
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,13 +12,20 @@ import (
 type Authenticator interface {
 	// Authenticate returns ErrNoCredential when the request carries no
 	// credential of this kind, and any other error, an [*Error] for choice,
-	// when it carries one that is not accepted. It does not change r.
+	// when it carries one that is not accepted. It does not change r, but may
+	// put in place of r.Body, which it has read, another that reads the same.
 	Authenticate(r *http.Request) (Principal, error)
 }
 
 // A Challenger is an Authenticator that tells how to be satisfied.
 type Challenger interface {
 	Challenge() string // the value for WWW-Authenticate (RFC 9110, 11.6.1), such as "Bearer"
+}
+
+// A FieldChallenger is an Authenticator that tells how to be satisfied in
+// fields other than WWW-Authenticate.
+type FieldChallenger interface {
+	ChallengeFields() http.Header // which the caller must not modify
 }
 
 // ErrNoCredential is how an Authenticator, the host's own too, says "not
@@ -143,11 +151,22 @@ func (auths anyOf) Authenticate(r *http.Request) (Principal, error) {
 }
 
 func (auths anyOf) challenge() http.Header {
-	text := auths.Challenge()
-	if text == "" {
-		return nil
+	fields := auths.ChallengeFields()
+	if text := auths.Challenge(); text != "" {
+		maps.Copy(fields, challenge([]string{text}))
 	}
-	return challenge([]string{text})
+	return fields
+}
+
+// ChallengeFields are those of all of them, each field from the first that has it.
+func (auths anyOf) ChallengeFields() http.Header {
+	fields := make(http.Header)
+	for _, a := range slices.Backward(auths) {
+		if c, ok := a.(FieldChallenger); ok {
+			maps.Copy(fields, c.ChallengeFields())
+		}
+	}
+	return fields
 }
 
 // Challenge is that of all of them.

@@ -1,12 +1,9 @@
 package keywright
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"strings"
 )
 
 // A Code names a class of failure. It decides the HTTP status and travels to
@@ -34,6 +31,27 @@ const (
 	CodeInvalidScope         Code = "invalid_scope"          // none of the scopes asked for can be had
 	CodeInvalidTarget        Code = "invalid_target"         // none of the audiences or resources asked for can be had
 	CodeUnsupportedTokenType Code = "unsupported_token_type" // a token that this endpoint does not revoke
+
+	// Of signed requests: HTTP Signature Keys, section "Signature-Error".
+	CodeInvalidSignature     Code = "invalid_signature"     // of the request: absent, malformed, too old, used before or wrong
+	CodeInvalidInput         Code = "invalid_input"         // the signature does not cover what it must, or covers what it must not
+	CodeInvalidKey           Code = "invalid_key"           // a key that is malformed or not trusted
+	CodeUnknownKey           Code = "unknown_key"           // the issuer has no key of this id
+	CodeIssuerMissing        Code = "issuer_missing"        // the issuer's metadata do not name it
+	CodeIssuerMismatch       Code = "issuer_mismatch"       // the issuer's metadata name another
+	CodeInvalidJWT           Code = "invalid_jwt"           // the token inside the signature's key
+	CodeExpiredJWT           Code = "expired_jwt"           // that token was good once
+	CodeRevokedJWT           Code = "revoked_jwt"           // that token was withdrawn
+	CodeClockSkew            Code = "clock_skew"            // the caller's clock is ahead
+	CodeUnsupportedAlgorithm Code = "unsupported_algorithm" // of the key: absent, or not done here
+	CodeUnsupportedScheme    Code = "unsupported_scheme"    // of the key: unknown, or not accepted here
+
+	// Of agent providers and resources: AAuth.
+	CodeDenied         Code = "denied"          // the caller is known to nobody here, or not welcome
+	CodeAgentIDInUse   Code = "agent_id_in_use" // by an agent with another key
+	CodeExpired        Code = "expired"         // nobody decided in time
+	CodeGone           Code = "invalid_code"    // the answer has been given before
+	CodeUnsupportedIss Code = "unsupported_iss" // an issuer whose tokens are not taken here
 )
 
 // facts is THE table: what each code means on the wire.
@@ -59,6 +77,23 @@ var facts = map[Code]struct {
 	CodeInvalidScope:         {http.StatusBadRequest, "The scope is not granted", 0, ""},
 	CodeInvalidTarget:        {http.StatusBadRequest, "The target is not granted", 0, ""},
 	CodeUnsupportedTokenType: {http.StatusBadRequest, "Tokens of this kind are not revoked here", 0, ""},
+	CodeInvalidSignature:     {http.StatusUnauthorized, "The signature is not valid", 30, "invalid_client"},
+	CodeInvalidInput:         {http.StatusUnauthorized, "The signature does not cover what it must", 30, "invalid_client"},
+	CodeInvalidKey:           {http.StatusUnauthorized, "The key is not valid", 30, "invalid_client"},
+	CodeUnknownKey:           {http.StatusUnauthorized, "The key is not known", 30, "invalid_client"},
+	CodeIssuerMissing:        {http.StatusUnauthorized, "The metadata of the issuer have no issuer", 30, "invalid_client"},
+	CodeIssuerMismatch:       {http.StatusUnauthorized, "The metadata of the issuer name another", 30, "invalid_client"},
+	CodeInvalidJWT:           {http.StatusUnauthorized, "The token is not valid", 30, "invalid_client"},
+	CodeExpiredJWT:           {http.StatusUnauthorized, "The token has expired", 30, "invalid_client"},
+	CodeRevokedJWT:           {http.StatusUnauthorized, "The token was revoked", 30, "invalid_client"},
+	CodeClockSkew:            {http.StatusUnauthorized, "The clock of the caller is ahead", 30, "invalid_client"},
+	CodeUnsupportedAlgorithm: {http.StatusUnauthorized, "The algorithm is not supported", 30, "invalid_client"},
+	CodeUnsupportedScheme:    {http.StatusUnauthorized, "The signature key scheme is not supported here", 30, "invalid_client"},
+	CodeDenied:               {http.StatusForbidden, "Denied", 22, "access_denied"},
+	CodeAgentIDInUse:         {http.StatusConflict, "The agent identifier is in use", 0, "invalid_request"},
+	CodeExpired:              {http.StatusRequestTimeout, "Nobody decided in time", 0, "invalid_request"},
+	CodeGone:                 {http.StatusGone, "The answer has been given before", 0, "invalid_request"},
+	CodeUnsupportedIss:       {http.StatusForbidden, "Tokens of this issuer are not taken here", 22, "access_denied"},
 }
 
 // Status is the HTTP status of c; an unknown code is a defect and gives 500.
@@ -77,6 +112,16 @@ type Error struct {
 	Err    error       // the cause, for the log; never sent
 
 	Attrs map[string]string // facts for the audit event; never sent
+}
+
+// ofSignature reports whether c is a code of the field Signature-Error.
+func (c Code) ofSignature() bool {
+	switch c {
+	case CodeInvalidSignature, CodeInvalidInput, CodeInvalidKey, CodeUnknownKey, CodeIssuerMissing, CodeIssuerMismatch,
+		CodeInvalidJWT, CodeExpiredJWT, CodeRevokedJWT, CodeClockSkew, CodeUnsupportedAlgorithm, CodeUnsupportedScheme:
+		return true
+	}
+	return false
 }
 
 // Errorf makes an Error whose Detail is the formatted text.
@@ -124,123 +169,4 @@ func AsError(err error) *Error {
 		return e
 	}
 	return Wrap(CodeInternal, err)
-}
-
-// A Dialect is the form in which errors are written, chosen where a handler is
-// mounted for the clients that mount has. The zero value is Problem.
-type Dialect int
-
-// The dialects.
-const (
-	Problem Dialect = iota // RFC 9457 application/problem+json, with the member "code"
-	Connect                // Posit Connect: {"code":30,"error":"..."} as application/json
-	OAuth                  // RFC 6749, section 5.2: {"error":"...","error_description":"..."}
-	Text                   // {"error":"<text>","code":"..."} as application/json, as ChallengeCtl's runners and scripts read it
-	Quay                   // RFC 9457 with the members of Quay's API: error_type, error_message, message
-)
-
-// WriteError writes err as an RFC 9457 problem document. See [Dialect.WriteError].
-func WriteError(w http.ResponseWriter, err error) { Problem.WriteError(w, err) }
-
-// WriteError answers with err's status, headers and public side, and forbids
-// caching it. An err that is no [*Error] is an internal one: nothing of it is sent.
-func (d Dialect) WriteError(w http.ResponseWriter, err error) {
-	e := AsError(err)
-	status := e.Code.Status()
-	h := w.Header()
-	maps.Copy(h, e.Header)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Del("Content-Length")
-
-	var body any
-	switch d {
-	case Connect:
-		h.Set("Content-Type", "application/json")
-		body = connectError{Code: facts[e.Code].connect, Error: e.public()}
-	case OAuth:
-		h.Set("Content-Type", "application/json")
-		h.Set("Pragma", "no-cache")
-		body = oauthError{Error: e.Code.oauth(), Description: describable(e.public())}
-	case Text:
-		h.Set("Content-Type", "application/json")
-		body = textError{Error: e.public(), Code: e.Code}
-	case Quay:
-		h.Set("Content-Type", "application/problem+json")
-		body = quayError{
-			Detail: e.public(), ErrorMessage: e.public(), ErrorType: e.Code, Title: e.Code,
-			Type: "/api/v1/error/" + string(e.Code), Status: status, Message: e.public(),
-		}
-	default:
-		h.Set("Content-Type", "application/problem+json")
-		body = problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: e.public(), Code: e.Code}
-	}
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(body) // the client may be gone: nothing to do about it
-}
-
-// problem is RFC 9457; type about:blank means that title is the status text.
-type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-	Code   Code   `json:"code"`
-}
-
-type connectError struct {
-	Code    int    `json:"code"`
-	Error   string `json:"error"`
-	Payload any    `json:"payload"` // always null
-}
-
-// oauthError has its members in the order of RFC 6749.
-type oauthError struct {
-	Error       string `json:"error"`
-	Description string `json:"error_description"`
-}
-
-type textError struct {
-	Error string `json:"error"`
-	Code  Code   `json:"code"`
-}
-
-// quayError has the members of Quay's problem objects, and the one of its
-// other shape, so that a client of either finds the text.
-type quayError struct {
-	Detail       string `json:"detail"`
-	ErrorMessage string `json:"error_message"`
-	ErrorType    Code   `json:"error_type"`
-	Title        Code   `json:"title"`
-	Type         string `json:"type"`
-	Status       int    `json:"status"`
-	Message      string `json:"message"`
-}
-
-func (c Code) oauth() string {
-	if name := facts[c].oauth; name != "" {
-		return name
-	}
-	return string(c)
-}
-
-// describable leaves of s what an error_description may hold (RFC 6749,
-// section 5.2: no quotation mark, no backslash, nothing but printable ASCII).
-func describable(s string) string {
-	const most = 300
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '"':
-			return '\''
-		case r == '\\', r < ' ', r > '~':
-			return -1
-		}
-		return r
-	}, s)
-	return s[:min(len(s), most)]
-}
-
-// challenge makes the header of a 401 from the schemes a route accepts.
-func challenge(schemes []string) http.Header {
-	return http.Header{"Www-Authenticate": {strings.Join(schemes, ", ")}}
 }

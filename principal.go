@@ -15,6 +15,7 @@ const (
 	MethodBootstrap    Method = "bootstrap"
 	MethodExchange     Method = "exchange"     // an identity token of another issuer was traded for a key
 	MethodProvisioning Method = "provisioning" // a provisioning key, a runner that one has enrolled, or an application token
+	MethodAgent        Method = "agent"        // a signed request, by a key or a token of agentauth
 	MethodHost         Method = "host"         // issued by the host's own code through Keys
 )
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/strictjson"
@@ -74,6 +76,25 @@ func (c Claims) times(now time.Time, skew, maxLifetime time.Duration) (Times, er
 		return Times{}, ErrExpired
 	}
 	return t, nil
+}
+
+// Date returns a time claim (RFC 7519, NumericDate) from 0 to 2^53 in whole
+// seconds. A fraction of a second is dropped; an exponent is refused.
+func (c Claims) Date(name string) (time.Time, error) {
+	raw, _ := c.Raw(name)
+	whole, fraction, fractional := strings.Cut(string(raw), ".")
+	if !fractional {
+		n, err := c.seconds(name)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("jose: claims: %w", err)
+		}
+		return time.Unix(n, 0), nil
+	}
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || n < 0 || n > maxTime || strings.Trim(fraction, "0123456789") != "" {
+		return time.Time{}, fmt.Errorf("jose: claims: member %q: want seconds from 0 to 2^53", name)
+	}
+	return time.Unix(n, 0), nil
 }
 
 func (c Claims) seconds(name string) (int64, error) {

@@ -84,6 +84,10 @@ func declared(key Key, m strictjson.Members) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
+	return key.declare(name)
+}
+
+func (key Key) declare(name string) (Key, error) {
 	alg, err := algorithmNamed(name)
 	if err != nil {
 		return Key{}, fmt.Errorf("%w: alg %q", err, clip(name))
@@ -132,6 +136,10 @@ func readEC(m strictjson.Members) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
+	return ecKey(x, y)
+}
+
+func ecKey(x, y []byte) (Key, error) {
 	if len(x) != 32 || len(y) != 32 {
 		return Key{}, fmt.Errorf("coordinates of %d and %d bytes, want 32", len(x), len(y))
 	}
@@ -157,6 +165,53 @@ func readRSA(m strictjson.Members) (Key, error) {
 	return rsaKey(&rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(exponent)})
 }
 
+// A PublicJWK is a public key as fields other than JSON spell it, with the names
+// and values of a JWK's members.
+type PublicJWK struct {
+	Type, Curve, X, Y string
+	Algorithm         string // "": none is declared
+}
+
+// Read is what [ParseJWK] is for JSON, for keys of types OKP and EC.
+func (p PublicJWK) Read() (Key, error) {
+	key, err := p.read()
+	if err != nil {
+		return Key{}, fmt.Errorf("jose: key: %w", err)
+	}
+	return key, nil
+}
+
+func (p PublicJWK) read() (Key, error) {
+	key, err := p.material()
+	if err != nil || p.Algorithm == "" {
+		return key, err
+	}
+	return key.declare(p.Algorithm)
+}
+
+func (p PublicJWK) material() (Key, error) {
+	switch {
+	case p.Type != "OKP" && p.Type != "EC":
+		return Key{}, fmt.Errorf("%w: kty %q", ErrUnsupportedAlgorithm, clip(p.Type))
+	case p.Type == "OKP" && p.Curve != "Ed25519", p.Type == "EC" && p.Curve != "P-256":
+		return Key{}, fmt.Errorf("crv %q of kty %s", clip(p.Curve), p.Type)
+	case p.Type == "OKP" && p.Y != "":
+		return Key{}, errors.New("member \"y\" of an OKP key")
+	}
+	x, err := fromText("x", p.X)
+	if err != nil {
+		return Key{}, err
+	}
+	if p.Type == "OKP" {
+		return ed25519Key(x)
+	}
+	y, err := fromText("y", p.Y)
+	if err != nil {
+		return Key{}, err
+	}
+	return ecKey(x, y)
+}
+
 func checkCurve(m strictjson.Members, want string) error {
 	crv, err := m.String("crv")
 	if err == nil && crv != want {
@@ -171,6 +226,10 @@ func octets(m strictjson.Members, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return fromText(name, text)
+}
+
+func fromText(name, text string) ([]byte, error) {
 	b, err := encoding.DecodeString(text)
 	// The decoder skips line breaks, which a JSON string may hold escaped.
 	if err != nil || strings.ContainsAny(text, "\r\n") {

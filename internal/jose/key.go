@@ -154,6 +154,7 @@ func (k Key) fits(h header) bool {
 	return k.check != nil && k.alg == h.alg && (k.kid == "" || h.kid == "" || k.kid == h.kid)
 }
 
-func (k Key) verify(input, signature []byte) bool {
-	return len(signature) == k.size && k.check(input, signature)
+// Verify reports whether signature, in the form of RFC 7518, is one of input.
+func (k Key) Verify(input, signature []byte) bool {
+	return k.check != nil && len(signature) == k.size && k.check(input, signature)
 }

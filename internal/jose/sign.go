@@ -20,6 +20,9 @@ type Header struct {
 	Algorithm string // empty: the key's, "EdDSA" for Ed25519; "Ed25519" is the other choice there
 	KeyID     string // empty: none
 	Type      string // empty: "JWT"
+
+	// SelfSigned adds the signer's public key, as [ParseSelfSigned] wants it.
+	SelfSigned bool
 }
 
 // wireHeader is a struct so that no caller can add a member.
@@ -27,6 +30,8 @@ type wireHeader struct {
 	Algorithm string `json:"alg"`
 	Type      string `json:"typ"`
 	KeyID     string `json:"kid,omitempty"`
+
+	Key json.RawMessage `json:"jwk,omitempty"`
 }
 
 // SignHS256 makes a token of claims, which must encode as a JSON object, with
@@ -64,18 +69,33 @@ func Sign(signer crypto.Signer, h Header, claims any) (string, error) {
 	if h.Type != "" {
 		wire.Type = h.Type
 	}
+	if h.SelfSigned {
+		if wire.Key, err = MarshalJWK(key, wire.Algorithm); err != nil {
+			return "", err
+		}
+	}
 	input, err := signingInput(wire, claims)
 	if err != nil {
 		return "", err
 	}
-	signature, err := sign(signer, key, input)
+	signature, err := SignBytes(signer, key, input)
 	if err != nil {
-		return "", fmt.Errorf("jose: sign: %w", err)
-	}
-	if len(signature) != key.size {
-		return "", fmt.Errorf("jose: the signer's result has %d bytes, want %d", len(signature), key.size)
+		return "", err
 	}
 	return compact(input, signature)
+}
+
+// SignBytes signs input with signer, whose public key is key, and returns the
+// signature in the form of RFC 7518, which [Key.Verify] wants.
+func SignBytes(signer crypto.Signer, key Key, input []byte) ([]byte, error) {
+	signature, err := sign(signer, key, input)
+	if err != nil {
+		return nil, fmt.Errorf("jose: sign: %w", err)
+	}
+	if len(signature) != key.size {
+		return nil, fmt.Errorf("jose: the signer's result has %d bytes, want %d", len(signature), key.size)
+	}
+	return signature, nil
 }
 
 // sign returns the signature in the form of RFC 7518.
@@ -116,7 +136,7 @@ func signingInput(h wireHeader, claims any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jose: header: %w", err)
 	}
-	if _, err := parseHeader(head); err != nil {
+	if _, err := parseHeader(head, h.Key != nil); err != nil {
 		return nil, fmt.Errorf("jose: header: %w", err)
 	}
 	payload, err := json.Marshal(claims)

@@ -25,6 +25,7 @@ type header struct {
 	name string // of the algorithm, as spelled
 	kid  string
 	typ  string
+	key  *Key // of ParseSelfSigned
 }
 
 var (
@@ -39,7 +40,14 @@ var (
 // spare bit set, the first a header with nothing in it but alg, kid, typ and
 // the two thumbprints x5t and x5t#S256, which are ignored. It wraps
 // [ErrUnsupportedAlgorithm] where only the algorithm is at fault.
-func Parse(compact string) (*Token, error) {
+func Parse(compact string) (*Token, error) { return parse(compact, false) }
+
+// ParseSelfSigned reads a token that must bring the public key of its own
+// signer along, as the header's jwk. Whoever verifies it with that key learns
+// that its sender has the private one, and nothing else.
+func ParseSelfSigned(compact string) (*Token, error) { return parse(compact, true) }
+
+func parse(compact string, selfSigned bool) (*Token, error) {
 	if len(compact) > MaxToken {
 		return nil, errTooLong
 	}
@@ -67,7 +75,7 @@ func Parse(compact string) (*Token, error) {
 		return nil, err
 	}
 	t := &Token{input: text[:last:last], payload: payload, signature: signature}
-	if t.header, err = parseHeader(head); err != nil {
+	if t.header, err = parseHeader(head, selfSigned); err != nil {
 		return nil, fmt.Errorf("jose: header: %w", err)
 	}
 	return t, nil
@@ -82,7 +90,7 @@ func decode(buf, part []byte) (decoded, all []byte, err error) {
 	return all[len(buf):len(all):len(all)], all, nil
 }
 
-func parseHeader(data []byte) (h header, err error) {
+func parseHeader(data []byte, selfSigned bool) (h header, err error) {
 	members, err := strictjson.Object(data)
 	if err != nil {
 		return header{}, err
@@ -90,9 +98,24 @@ func parseHeader(data []byte) (h header, err error) {
 	for name := range members.Names() {
 		switch name {
 		case "alg", "kid", "typ", "x5t", "x5t#S256":
+		case "jwk":
+			if !selfSigned {
+				return header{}, errors.New("member \"jwk\" is not accepted")
+			}
 		default:
 			return header{}, fmt.Errorf("member %q is not accepted", clip(name))
 		}
+	}
+	if selfSigned {
+		jwk, err := members.Object("jwk")
+		if err != nil {
+			return header{}, err
+		}
+		key, err := readKey(jwk)
+		if err != nil {
+			return header{}, fmt.Errorf("jwk: %w", err)
+		}
+		h.key = &key
 	}
 	if h.name, err = members.String("alg"); err != nil {
 		return header{}, err
@@ -136,6 +159,15 @@ func (t *Token) KeyID() string { return t.header.kid }
 // Type returns the header's typ, or "".
 func (t *Token) Type() string { return t.header.typ }
 
+// Key returns the key that a token of [ParseSelfSigned] has brought along, and
+// the zero Key for others.
+func (t *Token) Key() Key {
+	if t.header.key == nil {
+		return Key{}
+	}
+	return *t.header.key
+}
+
 // Digest is the SHA-256 of what is signed. Unlike the token's text it is the
 // same for every signature that one key can make over it, so it can tell
 // whether a token was used before.
@@ -145,15 +177,25 @@ func (t *Token) Digest() [sha256.Size]byte { return sha256.Sum256(t.input) }
 // written. It is for choosing whose keys to verify the token with, out of
 // issuers already known, and for nothing else.
 func (t *Token) UnverifiedIssuer() (string, error) {
-	members, err := strictjson.Object(t.payload)
+	claims, err := t.UnverifiedClaims()
 	if err != nil {
-		return "", fmt.Errorf("jose: claims: %w", err)
+		return "", err
 	}
-	iss, err := members.String("iss")
+	iss, err := claims.String("iss")
 	if err != nil {
 		return "", fmt.Errorf("jose: claims: %w", err)
 	}
 	return iss, nil
+}
+
+// UnverifiedClaims returns what a token claims that anybody may have written.
+// They are for refusing it early, and for choosing whose keys to verify it with.
+func (t *Token) UnverifiedClaims() (Claims, error) {
+	members, err := strictjson.Object(t.payload)
+	if err != nil {
+		return Claims{}, fmt.Errorf("jose: claims: %w", err)
+	}
+	return Claims{Members: members, json: t.payload}, nil
 }
 
 // Verify checks the signature with those of keys that have the token's
@@ -165,11 +207,7 @@ func (t *Token) Verify(keys ...Key) (Claims, error) {
 	if err := t.verifySignature(keys); err != nil {
 		return Claims{}, fmt.Errorf("jose: %w", err)
 	}
-	members, err := strictjson.Object(t.payload)
-	if err != nil {
-		return Claims{}, fmt.Errorf("jose: claims: %w", err)
-	}
-	return Claims{Members: members, json: t.payload}, nil
+	return t.UnverifiedClaims()
 }
 
 func (t *Token) verifySignature(keys []Key) error {
@@ -187,7 +225,7 @@ func (t *Token) verifySignature(keys []Key) error {
 		return fmt.Errorf("%w: %d keys fit, at most %d", ErrNoKey, fit, maxTries)
 	}
 	for _, k := range keys {
-		if k.fits(t.header) && k.verify(t.input, t.signature) {
+		if k.fits(t.header) && k.Verify(t.input, t.signature) {
 			return nil
 		}
 	}

@@ -127,7 +127,7 @@ func TestSignatureLength(t *testing.T) {
 	asked := 0
 	key := Key{alg: algES256, size: 64, check: func(_, _ []byte) bool { asked++; return true }}
 	for n := range 100 {
-		if key.verify(nil, make([]byte, n)) != (n == 64) {
+		if key.Verify(nil, make([]byte, n)) != (n == 64) {
 			t.Errorf("%d bytes", n)
 		}
 	}

@@ -41,7 +41,7 @@ func TestWycheproofHMAC(t *testing.T) {
 				t.Errorf("%d: a key of %d bits: %v", v.TcID, g.KeySize, err)
 			}
 			want := v.Result == "valid" && g.TagSize == 256
-			if got := err == nil && key.verify(unhex(t, v.Msg), unhex(t, v.Tag)); err == nil && got != want {
+			if got := err == nil && key.Verify(unhex(t, v.Msg), unhex(t, v.Tag)); err == nil && got != want {
 				t.Errorf("%d: verified: %v, want %v", v.TcID, got, want)
 			}
 		}
@@ -58,7 +58,7 @@ func TestWycheproofPublicKeys(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s %d: %v", name, v.TcID, err)
 				}
-				if got := key.verify(unhex(t, v.Msg), unhex(t, v.Sig)); got != (v.Result == "valid") {
+				if got := key.Verify(unhex(t, v.Msg), unhex(t, v.Sig)); got != (v.Result == "valid") {
 					t.Errorf("%s %d: verified: %v, want %s", name, v.TcID, got, v.Result)
 				}
 			}
@@ -85,7 +85,7 @@ func TestWycheproofASN1(t *testing.T) {
 				t.Fatal(err)
 			}
 			sig, err := fixedWidth(unhex(t, v.Sig))
-			if got := err == nil && key.verify(unhex(t, v.Msg), sig); got != (v.Result == "valid") {
+			if got := err == nil && key.Verify(unhex(t, v.Msg), sig); got != (v.Result == "valid") {
 				t.Errorf("%d: verified: %v, want %s", v.TcID, got, v.Result)
 			}
 		}
@@ -107,7 +107,7 @@ func TestWycheproofRSA(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				got, valid := key.verify(unhex(t, v.Msg), unhex(t, v.Sig)), v.Result == "valid"
+				got, valid := key.Verify(unhex(t, v.Msg), unhex(t, v.Sig)), v.Result == "valid"
 				if strings.Contains(name, "pss") {
 					// What is valid there is another kind of signature here.
 					if got && valid {
