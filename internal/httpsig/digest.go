@@ -1,0 +1,55 @@
+package httpsig
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"net/http"
+
+	"github.com/dunglas/httpsfv"
+)
+
+// ErrDigest: the body is not the one that Content-Digest speaks of.
+var ErrDigest = errors.New("httpsig: the body is not that of the digest")
+
+// Digest returns the value of Content-Digest for a body (RFC 9530).
+func Digest(body []byte) string {
+	sum := sha256.Sum256(body)
+	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
+}
+
+// CheckDigest compares body with the digests in h. There must be one by SHA-256 or
+// SHA-512, and those of both must be right; others are passed over. The error
+// wraps [ErrMalformed] or [ErrDigest].
+func CheckDigest(h http.Header, body []byte) error {
+	f, err := readField(h, fieldDigest, maxInput)
+	if err != nil {
+		return err
+	}
+	known := false
+	for _, name := range f.names() {
+		var sum []byte
+		switch name {
+		case "sha-256":
+			s := sha256.Sum256(body)
+			sum = s[:]
+		case "sha-512":
+			s := sha512.Sum512(body)
+			sum = s[:]
+		default:
+			continue
+		}
+		known = true
+		v, _ := f.Get(name)
+		item, _ := v.(httpsfv.Item)
+		if value, ok := item.Value.([]byte); !ok || !bytes.Equal(value, sum) {
+			return ErrDigest
+		}
+	}
+	if !known {
+		return malformed(fieldDigest, "neither sha-256 nor sha-512")
+	}
+	return nil
+}
