@@ -28,6 +28,9 @@ type Record struct {
 	Created  time.Time         `json:"created"`
 	Disabled bool              `json:"disabled,omitempty"`
 
+	// Own is what the mechanism that has enrolled it keeps beside.
+	Own json.RawMessage `json:"own,omitempty"`
+
 	// Parents are records without any of which the agent is refused, as the
 	// keys of keywright.KeySpec are.
 	Parents []keywright.Parent `json:"parents,omitempty"`

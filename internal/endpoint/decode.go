@@ -95,6 +95,9 @@ func LooseJSON[Req any](r *http.Request) (Req, error) {
 	return decode[Req](body, true)
 }
 
+// ParseLoose is LooseJSON for a body that has been read.
+func ParseLoose[Req any](body []byte) (Req, error) { return decode[Req](body, true) }
+
 func decode[Req any](body []byte, passOver bool) (Req, error) {
 	var req Req
 	if len(bytes.TrimSpace(body)) == 0 {

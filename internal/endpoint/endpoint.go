@@ -28,7 +28,7 @@ type Spec struct {
 
 // New makes the handler: authenticate, decode, do, answer with JSON or with
 // the error. A Resp with a method Header() http.Header has these fields sent
-// too. A body that decode leaves unread is discarded or cut off by net/http.
+// too, and one with a method Status() int chooses its status. A body that decode leaves unread is discarded or cut off by net/http.
 func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func(ctx context.Context, caller keywright.Principal, req Req) (Resp, error)) http.Handler {
 	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := keywright.WithRequestAddr(r)
@@ -45,7 +45,11 @@ func New[Req, Resp any](s Spec, decode func(*http.Request) (Req, error), do func
 		if h, ok := any(resp).(interface{ Header() http.Header }); ok {
 			maps.Copy(w.Header(), h.Header())
 		}
-		write(w, s.Status, resp)
+		status := s.Status
+		if own, ok := any(resp).(interface{ Status() int }); ok {
+			status = own.Status()
+		}
+		write(w, status, resp)
 	})
 	if s.Auth != nil {
 		h = s.Dialect.Require(noticing{s})(h)
@@ -125,6 +129,14 @@ func (n noticing) Challenge() string {
 		return c.Challenge()
 	}
 	return ""
+}
+
+// ChallengeFields are those of Auth.
+func (n noticing) ChallengeFields() http.Header {
+	if c, ok := n.Auth.(keywright.FieldChallenger); ok {
+		return c.ChallengeFields()
+	}
+	return nil
 }
 
 func call[Req, Resp any](ctx context.Context, caller keywright.Principal, r *http.Request, decode func(*http.Request) (Req, error), do func(context.Context, keywright.Principal, Req) (Resp, error)) (Resp, error) {

@@ -1,0 +1,103 @@
+package agentauth
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/store"
+)
+
+// An Applicant is who wants to be enrolled and has proven to have the key.
+type Applicant struct {
+	AgentID      string           // that was asked for, well-formed and of the provider's domain; "": none
+	Thumbprint   string           // of Key (RFC 7638)
+	Key          crypto.PublicKey // an ed25519.PublicKey or *ecdsa.PublicKey
+	PersonServer string           // that was asked for, well-formed; "": none
+	Attestation  string           // of the platform, as it was sent; "": none
+	Secret       string           // of the field Authorization, scheme Bearer, which the signature covers; "": none
+	Request      *http.Request    // whose body has been read
+	Body         []byte
+}
+
+// An Admission decides whether an applicant becomes an agent. It may be asked
+// again for the same request and must change nothing itself: what is to be written
+// goes into [Admitted.Ops]. An error other than a [*keywright.Error] is
+// [keywright.CodeDenied], with nothing said of why. It is asked on many goroutines,
+// and not for agents that are enrolled already.
+type Admission func(ctx context.Context, a Applicant) (Admitted, error)
+
+// An Admitted is what becomes of an applicant.
+type Admitted struct {
+	AgentID      string                     // in place of the one asked for; "": that, or else one of the key's thumbprint
+	PersonServer string                     // in place of the one asked for
+	TokenLife    time.Duration              // of its tokens; 0: the provider's
+	Claims       map[string]json.RawMessage // further ones of its tokens
+	Scopes       []string                   // of its Principal on this server
+	By           string                     // public id of what has admitted it, for the audit
+	Ops          []store.Op                 // written with the agent, or nothing is; store.ErrLimit and ErrConflict deny
+	Pending      bool                       // a person has to decide: see Provider.Approve
+}
+
+var errNobody = errors.New("agentauth: the provider admits nobody")
+
+func nobody(context.Context, Applicant) (Admitted, error) { return Admitted{}, errNobody }
+
+// AdmitAnybody admits every applicant under any identifier that is free. It is for
+// development.
+func AdmitAnybody(context.Context, Applicant) (Admitted, error) {
+	return Admitted{By: "anybody"}, nil
+}
+
+// AdmitAfterApproval admits those that a person approves: see [Provider.Approve].
+func AdmitAfterApproval(context.Context, Applicant) (Admitted, error) {
+	return Admitted{Pending: true}, nil
+}
+
+// AdmitFirst asks each of list in turn and admits whom one of them admits. An
+// error that is a [*keywright.Error] with another code than CodeDenied ends the
+// search.
+func AdmitFirst(list ...Admission) Admission {
+	return func(ctx context.Context, a Applicant) (Admitted, error) {
+		err := errNobody
+		for _, admit := range list {
+			var to Admitted
+			to, err = admit(ctx, a)
+			if err == nil {
+				return to, nil
+			}
+			if e, ok := errors.AsType[*keywright.Error](err); ok && e.Code != keywright.CodeDenied {
+				return Admitted{}, err
+			}
+		}
+		return Admitted{}, err
+	}
+}
+
+// AdmitCallers admits applicants that bring a credential of the host too, which
+// the signature covers: a provisioning key, or the key of a CI job that
+// [github.com/keywright/keywright/exchange] has issued. as tells what becomes of
+// them; nil: an agent with the identifier that it asks for, and the scopes of no
+// one.
+func AdmitCallers(auth keywright.Authenticator, as func(keywright.Principal, Applicant) (Admitted, error)) Admission {
+	return func(ctx context.Context, a Applicant) (Admitted, error) {
+		caller, err := auth.Authenticate(a.Request)
+		if err != nil {
+			return Admitted{}, denied(err)
+		}
+		admitted := Admitted{}
+		if as != nil {
+			if admitted, err = as(caller, a); err != nil {
+				return Admitted{}, err
+			}
+		}
+		if admitted.By == "" {
+			admitted.By = caller.Credential
+		}
+		return admitted, nil
+	}
+}

@@ -1,0 +1,298 @@
+package agentauth
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/agent"
+	"github.com/keywright/keywright/internal/authorization"
+	"github.com/keywright/keywright/internal/endpoint"
+	"github.com/keywright/keywright/internal/httpsig"
+	"github.com/keywright/keywright/internal/jose"
+	"github.com/keywright/keywright/internal/limit"
+	"github.com/keywright/keywright/store"
+)
+
+const maxEndpointBody = endpoint.MaxBody
+
+// A call is a signed request to an endpoint of the provider.
+type call struct {
+	proof *proof
+	key   jose.Key // that is enrolled or to be enrolled
+	jkt   string
+}
+
+// verified checks the signature of a request to an endpoint.
+func (p *Provider) verified(r *http.Request, c policy) (*proof, error) {
+	if wait := p.rate.Take(keywright.RemoteAddr(keywright.WithRequestAddr(r))); wait > 0 {
+		return nil, &keywright.Error{Code: keywright.CodeRateLimited, Header: limit.RetryAfter(wait)}
+	}
+	if !httpsig.Signed(r.Header) {
+		return nil, c.challenged(refuse(keywright.CodeInvalidSignature, "the request is not signed", nil))
+	}
+	proof, err := p.verifier.verify(r, c)
+	if err != nil {
+		return nil, c.challenged(err)
+	}
+	return proof, nil
+}
+
+// An enrollCall is a request to enrol.
+type enrollCall struct {
+	Applicant
+	call
+}
+
+// readEnroll reads a request to enrol (AAuth Bootstrap).
+func (p *Provider) readEnroll(r *http.Request) (enrollCall, error) {
+	var c enrollCall
+	var err error
+	unsigned := p.verifier.compat.AllowUnsignedEnrol && !httpsig.Signed(r.Header)
+	if !unsigned {
+		if c.proof, err = p.verified(r, p.policies.enroll); err != nil {
+			return c, err
+		}
+		c.key, c.jkt = c.proof.key, c.proof.jkt
+	}
+	if c.Body, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, maxEndpointBody)); err != nil {
+		return c, keywright.Errorf(keywright.CodeTooLarge, "the body is larger than %d bytes", maxEndpointBody)
+	}
+	req, err := endpoint.ParseLoose[enrollRequest](c.Body)
+	if err != nil {
+		return c, err
+	}
+	if err := p.checkEnrollKey(&c, req, unsigned); err != nil {
+		return c, err
+	}
+	c.AgentID, c.PersonServer, c.Attestation = req.AgentID, req.PersonServer, req.Attestation
+	c.Thumbprint, c.Key, c.Request = c.jkt, c.key.Public(), r
+	if scheme, credential, err := authorization.Parse(r.Header); err == nil && authorization.Is(scheme, "Bearer") {
+		c.Secret = credential
+	}
+	return c, p.checkApplicant(c.AgentID, c.PersonServer)
+}
+
+// checkEnrollKey wants the key of the body, where there is one, to be the one that
+// has signed.
+func (p *Provider) checkEnrollKey(c *enrollCall, req enrollRequest, unsigned bool) error {
+	if len(req.JWK) == 0 {
+		if unsigned {
+			return keywright.Errorf(keywright.CodeInvalidRequest, "jwk is missing")
+		}
+		return nil
+	}
+	key, err := jose.ParseJWK(req.JWK)
+	if err != nil {
+		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: want the public key of Ed25519 or P-256", Err: err}
+	}
+	if err := checkAlgorithm(key, p.verifier.compat.CnfWithoutAlg || unsigned, p.verifier.compat.AcceptEdDSA); err != nil {
+		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: alg: want Ed25519 or ES256", Err: err}
+	}
+	s, err := signedBy(key)
+	switch {
+	case err != nil:
+		return err
+	case unsigned:
+		c.key, c.jkt = s.key, s.jkt
+	case s.jkt != c.jkt:
+		return keywright.Errorf(keywright.CodeInvalidRequest, "jwk is not the key that has signed")
+	}
+	return nil
+}
+
+// checkApplicant checks what an applicant may choose.
+func (p *Provider) checkApplicant(agentID, ps string) error {
+	if agentID != "" {
+		id, err := parseAgentID(agentID, p.verifier.development)
+		switch {
+		case err != nil:
+			return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "agent_id: want aauth:name@" + p.domain, Err: err}
+		case id.Domain != p.domain:
+			return keywright.Errorf(keywright.CodeInvalidRequest, "agent_id: its domain is not %s", p.domain)
+		case strings.Contains(id.Local, "+"):
+			return keywright.Errorf(keywright.CodeInvalidRequest, `agent_id: a "+" is for sub-agents`)
+		}
+	}
+	if ps != "" {
+		if err := checkServerID(ps, p.verifier.development); err != nil {
+			return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "ps: want the identifier of a server, https://host", Err: err}
+		}
+	}
+	return nil
+}
+
+// enroll makes an agent of who asks, or gives one that is enrolled another token.
+func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCall) (enrollResponse, error) {
+	var resp enrollResponse
+	err := endpoint.Retry(func() error {
+		records, err := p.host.Store.Get(ctx, agent.Key(c.jkt))
+		if err != nil {
+			return err
+		}
+		a, err := p.readAgent(records[0])
+		switch {
+		case err != nil:
+			return err
+		case a == nil:
+			resp, err = p.admit(ctx, c)
+		default:
+			resp, err = p.enrollAgain(ctx, c, a)
+		}
+		return err
+	})
+	return resp, err
+}
+
+// enrollAgain answers an agent that is enrolled with this key.
+func (p *Provider) enrollAgain(ctx context.Context, c enrollCall, a *agentRecord) (enrollResponse, error) {
+	switch {
+	case !p.owns(a):
+		return enrollResponse{}, keywright.Errorf(keywright.CodeConflict, "the key is in use")
+	case !a.stands():
+		return enrollResponse{}, denied(errors.New("agentauth: disabled agent " + a.Name))
+	case c.AgentID != "" && c.AgentID != a.Name:
+		return enrollResponse{}, keywright.Errorf(keywright.CodeConflict, "the key is enrolled under another agent identifier")
+	case c.PersonServer != "" && c.PersonServer != a.PersonServer:
+		return enrollResponse{}, keywright.Errorf(keywright.CodeConflict, "the agent is enrolled with another person server")
+	}
+	t, ops, err := p.tokenFor(ctx, a, a.key)
+	if err != nil {
+		return enrollResponse{}, err
+	}
+	record, err := a.record()
+	if err != nil {
+		return enrollResponse{}, err
+	}
+	return p.enrolled(ctx, "agent.enrolled_again", c, a, t, append(ops, store.Check(record)))
+}
+
+// admit asks whether the applicant may be an agent, and makes it one.
+func (p *Provider) admit(ctx context.Context, c enrollCall) (enrollResponse, error) {
+	to, err := p.admission(ctx, c.Applicant)
+	if err != nil {
+		return enrollResponse{}, admissionError(err)
+	}
+	if to.Pending {
+		return p.hold(ctx, c, to)
+	}
+	a, ops, err := p.newAgent(ctx, c.Applicant, c.key, to)
+	if err != nil {
+		return enrollResponse{}, err
+	}
+	t, more, err := p.tokenFor(ctx, a, a.key)
+	if err != nil {
+		return enrollResponse{}, err
+	}
+	return p.enrolled(ctx, "agent.enrolled", c, a, t, append(ops, more...))
+}
+
+func admissionError(err error) error {
+	if _, ok := errors.AsType[*keywright.Error](err); ok {
+		return err
+	}
+	return denied(err)
+}
+
+// newAgent makes the records of an agent that is admitted.
+func (p *Provider) newAgent(ctx context.Context, c Applicant, key jose.Key, to Admitted) (*agentRecord, []store.Op, error) {
+	id := to.AgentID
+	if id == "" {
+		id = c.AgentID
+	}
+	if id == "" {
+		id = AgentID{c.Thumbprint, p.domain}.String()
+	}
+	ps := to.PersonServer
+	if ps == "" {
+		ps = c.PersonServer
+	}
+	if err := p.checkApplicant(id, ps); err != nil {
+		return nil, nil, err
+	}
+	if err := p.checkAdmitted(to); err != nil {
+		return nil, nil, keywright.Wrap(keywright.CodeInternal, err)
+	}
+	jwk, err := jose.MarshalJWK(key.WithKeyID(""), algorithmOf(key))
+	if err != nil {
+		return nil, nil, err
+	}
+	now := p.host.Hooks.Now().UTC().Truncate(time.Second)
+	a := &agentRecord{jkt: c.Thumbprint, key: key}
+	a.Record = agent.Record{Name: id, JWK: jwk, Scopes: to.Scopes, Created: now}
+	a.enrollment = enrollment{Provider: p.issuer, PersonServer: ps, TokenLife: to.TokenLife, Claims: to.Claims, AdmittedBy: to.By}
+	ownership, err := p.own(ctx, id, c.Thumbprint, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	record, err := a.record()
+	return a, append([]store.Op{store.Insert(record), ownership}, to.Ops...), err
+}
+
+func (p *Provider) checkAdmitted(to Admitted) error {
+	for name := range to.Claims {
+		if registered[name] {
+			return errors.New("agentauth: Admitted.Claims: " + name + " is not for an admission to say")
+		}
+	}
+	if to.TokenLife != 0 && (to.TokenLife <= minTokenLife || to.TokenLife > maxAgentLife) {
+		return errors.New("agentauth: Admitted.TokenLife: want more than 5 minutes and at most 24 hours")
+	}
+	return nil
+}
+
+// own makes the key the owner of an identifier that nobody else ever had.
+func (p *Provider) own(ctx context.Context, id, jkt string, now time.Time) (store.Op, error) {
+	records, err := p.host.Store.Get(ctx, ownerKey(id))
+	if err != nil {
+		return store.Op{}, err
+	}
+	o, err := readOwner(records[0])
+	switch {
+	case err != nil:
+		return store.Op{}, err
+	case o != nil && o.Thumbprint != jkt:
+		return store.Op{}, keywright.Wrap(keywright.CodeAgentIDInUse, nil)
+	case o != nil:
+		o.Deleted = time.Time{}
+		record, err := o.record(id)
+		return store.Replace(record), err
+	}
+	record, err := owner{Thumbprint: jkt, Since: now}.record(id)
+	return store.Insert(record), err
+}
+
+// enrolled writes all that an enrolment changes, and answers it.
+func (p *Provider) enrolled(ctx context.Context, event string, c enrollCall, a *agentRecord, t issued, ops []store.Op) (enrollResponse, error) {
+	if c.proof != nil {
+		ops = append(ops, store.Insert(c.proof.seen))
+	}
+	e := keywright.Event{Name: event, Actor: c.jkt, Target: a.Name, Attrs: map[string]string{"jti": t.jti, "admitted_by": a.AdmittedBy}}
+	if err := p.host.Commit(ctx, e, ops...); err != nil {
+		return enrollResponse{}, p.commitError(err)
+	}
+	resp := enrollResponse{AgentToken: t.text, KeyID: a.jkt, AgentID: a.Name, ExpiresIn: int64(t.life / time.Second)}
+	if !p.hideAgents {
+		resp.JWKSURI = p.agentURL(a.Name)
+	}
+	return resp, nil
+}
+
+// commitError tells a replay, and an admission that was used up meanwhile, from
+// what is to be tried again.
+func (p *Provider) commitError(err error) error {
+	op, ok := errors.AsType[*store.OpError](err)
+	switch {
+	case !ok:
+		return err
+	case op.Op.Record.Kind == KindSeen && errors.Is(err, store.ErrExists):
+		return p.policies.enroll.challenged(replayed(err))
+	case errors.Is(err, store.ErrLimit):
+		return denied(err)
+	}
+	return err
+}

@@ -1,0 +1,101 @@
+package agentauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"maps"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/jose"
+	"github.com/keywright/keywright/store"
+)
+
+// KindAgentToken is the store kind of agent tokens that may be revoked at a person
+// server, until they expire.
+const KindAgentToken = "agent.token"
+
+// An issued is an agent token that was made.
+type issued struct {
+	text    string
+	jti     string
+	expires time.Time
+	life    time.Duration
+}
+
+// registered are the claims that no admission may choose.
+var registered = map[string]bool{
+	"iss": true, "dwk": true, "sub": true, "ps": true, "cnf": true, "jti": true, "iat": true, "exp": true, "nbf": true,
+	"aud": true, "parent_agent": true, "act": true, "scope": true, "mission_s256": true,
+}
+
+// agentClaims are what an agent token says (AAuth, section "Agent Tokens").
+type agentClaims struct {
+	subject, ps, parent string
+	key                 jose.Key
+	life                time.Duration
+	notAfter            time.Time // zero: no bound
+	more                map[string]json.RawMessage
+}
+
+// issue makes an agent token.
+func (p *Provider) issue(ctx context.Context, c agentClaims) (issued, error) {
+	now := p.host.Hooks.Now().Truncate(time.Second)
+	if c.life == 0 {
+		c.life = p.life
+	}
+	expires := now.Add(c.life)
+	if !c.notAfter.IsZero() && expires.After(c.notAfter) {
+		expires = c.notAfter
+	}
+	if err := p.checkForeign(ctx, c.key); err != nil {
+		return issued{}, err
+	}
+	jwk, err := jose.MarshalJWK(c.key.WithKeyID(""), algorithmOf(c.key))
+	if err != nil {
+		return issued{}, err
+	}
+	t := issued{jti: rand.Text(), expires: expires, life: expires.Sub(now)}
+	claims := make(map[string]any, len(c.more)+10)
+	for name, value := range c.more {
+		claims[name] = value
+	}
+	maps.Copy(claims, map[string]any{
+		"iss": p.issuer, "dwk": RoleAgentProvider, "sub": c.subject, "cnf": confirmation{jwk},
+		"jti": t.jti, "iat": now.Unix(), "exp": expires.Unix(),
+	})
+	for name, value := range map[string]string{"ps": c.ps, "parent_agent": c.parent} {
+		if value != "" {
+			claims[name] = value
+		}
+	}
+	t.text, err = p.keys.sign(ctx, AgentToken, claims)
+	return t, err
+}
+
+// checkForeign refuses to bind a token to a key of the provider itself: whoever
+// may sign tokens would be an agent.
+func (p *Provider) checkForeign(ctx context.Context, key jose.Key) error {
+	jkt, err := key.Thumbprint()
+	if err != nil {
+		return err
+	}
+	own, err := p.keys.Keys(ctx, jkt)
+	if err == nil && len(own) > 0 {
+		return keywright.Errorf(keywright.CodeInvalidRequest, "the key is one of the provider")
+	}
+	return nil
+}
+
+// tokenFor makes a token for an enrolled agent, bound to key, and what is to be
+// written with it.
+func (p *Provider) tokenFor(ctx context.Context, a *agentRecord, key jose.Key) (issued, []store.Op, error) {
+	t, err := p.issue(ctx, agentClaims{subject: a.Name, ps: a.PersonServer, key: key, life: a.TokenLife, more: a.Claims})
+	if err != nil || a.PersonServer == "" {
+		return t, nil, err
+	}
+	return t, []store.Op{store.Insert(store.Record{
+		Kind: KindAgentToken, ID: store.ID(a.jkt, t.jti), Expires: t.expires, Data: []byte("{}"),
+	})}, nil
+}

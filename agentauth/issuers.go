@@ -1,0 +1,77 @@
+package agentauth
+
+import (
+	"context"
+	"net/url"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/egress"
+)
+
+// issuers finds the published keys of servers (AAuth, section "Discovery").
+type issuers struct {
+	client      *egress.Client
+	now         func() time.Time
+	trust       func(issuer string, role Role) bool
+	keyHost     func(issuer, jwksURI string) bool
+	development bool
+	pool        *egress.Pool
+}
+
+func newIssuers(c VerifierConfig) (*issuers, error) {
+	client, err := c.Network.client()
+	if err != nil {
+		return nil, err
+	}
+	s := &issuers{client: client, now: c.Host.Hooks.Now, trust: c.Trust, keyHost: c.KeyHost, development: c.Network.Development, pool: egress.NewPool(c.Host.Hooks.Now, maxIssuers)}
+	return s, nil
+}
+
+// maxIssuers bounds the servers whose keys a process keeps.
+const maxIssuers = 1000
+
+// trusted returns the keys of an issuer, which it looks for only if that is
+// trusted in the role.
+func (s *issuers) trusted(issuer string, role Role) (issuerKeys, error) {
+	if s.trust == nil || !s.trust(issuer, role) {
+		return nil, refuse(keywright.CodeInvalidKey, "the issuer is not trusted here", nil)
+	}
+	return s.keys(issuer, role)
+}
+
+func (s *issuers) keys(issuer string, role Role) (issuerKeys, error) {
+	return s.pooled(issuer+" "+string(role), func(ctx context.Context) (egress.Document, error) {
+		meta, err := s.client.Metadata(ctx, issuer, string(role))
+		if err != nil {
+			return egress.Document{}, err
+		}
+		uri, err := meta.JWKSURI(func(u *url.URL) bool { return s.keyHost != nil && s.keyHost(issuer, u.String()) })
+		if err != nil {
+			return egress.Document{}, err
+		}
+		return s.client.JWKS(ctx, uri)
+	})
+}
+
+// atURL returns the keys at a URL of scheme jwks, whose origin must be trusted as
+// an agent provider.
+func (s *issuers) atURL(url string) (issuerKeys, error) {
+	if err := s.client.CheckURL(url); err != nil {
+		return nil, refuse(keywright.CodeInvalidKey, "url may not be fetched", err)
+	}
+	if origin := originOf(url); s.trust == nil || !s.trust(origin, RoleAgentProvider) {
+		return nil, refuse(keywright.CodeInvalidKey, "the issuer is not trusted here", nil)
+	}
+	return s.pooled(url, func(ctx context.Context) (egress.Document, error) { return s.client.JWKS(ctx, url) })
+}
+
+func (s *issuers) pooled(name string, fetch func(context.Context) (egress.Document, error)) (issuerKeys, error) {
+	set, err := s.pool.Get(name, func() *egress.KeySet {
+		return egress.NewKeySet(s.now, fetch)
+	})
+	if err != nil {
+		return nil, refuse(keywright.CodeUnknownKey, "", err)
+	}
+	return set, nil
+}

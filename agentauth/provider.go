@@ -1,0 +1,218 @@
+package agentauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/limit"
+)
+
+// ProviderConfig configures a [Provider]. Host, with a URL, and Keys are required.
+type ProviderConfig struct {
+	Host keywright.Host
+
+	// Issuer is the identifier of the provider, https://host; "": the origin of
+	// the host's URL. Agents have identifiers in its domain.
+	Issuer string
+
+	Keys *SigningKeys // that sign agent tokens
+
+	// Admission decides who becomes an agent; nil: nobody.
+	Admission Admission
+
+	// Admin authenticates the callers of the admin API; nil: there is none.
+	Admin keywright.Authenticator
+
+	// Permission is the scope that callers of the admin API need; "": whoever
+	// Admin lets in may.
+	Permission string
+
+	Limits ProviderLimits
+	About  About
+	Paths  ProviderPaths
+	Client ProviderNetwork
+}
+
+// ProviderNetwork is how a provider meets others: what agents it takes and what
+// servers it reaches.
+type ProviderNetwork struct {
+	Authorities []string // as in [VerifierConfig]
+	Network     Network
+	Compat      Compat
+}
+
+// ProviderLimits are those of all agents.
+type ProviderLimits struct {
+	TokenLife time.Duration // of agent tokens; 0: 1 hour; more than 5 minutes, at most 24 hours
+
+	// Of requests to enrol and refresh, by one address and by all together, in a
+	// minute: 0: 60 and 6,000; negative: no limit.
+	PerMinute, AllPerMinute int
+
+	HideAgentKeys bool // serves no keys of single agents, which tell who is an agent
+}
+
+// ProviderPaths are where the endpoints are, below the prefix that they are
+// registered with. A zero field is the usual path.
+type ProviderPaths struct {
+	Enroll   string // /enrol
+	Refresh  string // /refresh
+	SubAgent string // /subagent
+	JWKS     string // /jwks.json
+	Agents   string // /agents, below which the keys of single agents are
+	AdminAPI string // /api/agents
+	Prefix   string // under which the routes are registered, for the URLs in the metadata; "": the path of the host's URL
+}
+
+// About describes a server to people, in its metadata. Empty fields are left out.
+type About struct {
+	Name, Description                              string // Description in Markdown
+	LogoURI, LogoDarkURI                           string
+	DocumentationURI, TermsOfServiceURI, PolicyURI string
+}
+
+const (
+	defaultTokenLife = time.Hour
+	minTokenLife     = 5 * time.Minute
+)
+
+// A Provider is an agent provider (AAuth Bootstrap): it enrols agents by the
+// public keys that they prove to have and gives them short-lived agent tokens.
+// It is safe for concurrent use, by any number of processes on one store.
+type Provider struct {
+	host       keywright.Host
+	issuer     string
+	domain     string
+	base       string // URL of the routes, without a slash at its end
+	keys       *SigningKeys
+	admission  Admission
+	admin      keywright.Authenticator
+	permission string
+	life       time.Duration
+	about      About
+	paths      ProviderPaths
+	hideAgents bool
+	verifier   *Verifier
+	policies   providerPolicies
+	rate       *limit.Rate
+}
+
+// NewProvider checks c. It does no I/O. Call [SigningKeys.Sync] on its Keys when
+// the server starts.
+func NewProvider(c ProviderConfig) (*Provider, error) {
+	p := &Provider{
+		host: c.Host, issuer: c.Issuer, keys: c.Keys, admission: c.Admission, admin: c.Admin, permission: c.Permission,
+		life: c.Limits.TokenLife, about: c.About, paths: c.Paths.withDefaults(), hideAgents: c.Limits.HideAgentKeys,
+	}
+	switch {
+	case c.Host.Store == nil || c.Host.URL == nil:
+		return nil, errors.New("agentauth: ProviderConfig.Host, with a URL, is required")
+	case c.Keys == nil:
+		return nil, errors.New("agentauth: ProviderConfig.Keys is required")
+	}
+	if p.issuer == "" {
+		p.issuer = originOf(c.Host.URL.String())
+	}
+	if err := checkServerID(p.issuer, c.Client.Network.Development); err != nil {
+		return nil, fmt.Errorf("agentauth: ProviderConfig.Issuer: %w", err)
+	}
+	p.domain = domainOf(p.issuer)
+	p.base = p.issuer + c.Host.URL.EscapedPath()
+	if c.Paths.Prefix != "" {
+		p.base = p.issuer + "/" + trimSlashes(c.Paths.Prefix)
+	}
+	p.base = trimRight(p.base)
+	switch {
+	case p.life == 0:
+		p.life = defaultTokenLife
+	case p.life <= minTokenLife || p.life > maxAgentLife:
+		return nil, fmt.Errorf("agentauth: ProviderConfig.Limits.TokenLife: want more than %v and at most %v", minTokenLife, maxAgentLife)
+	}
+	if p.admission == nil {
+		p.admission = nobody
+	}
+	var err error
+	p.rate, err = limit.NewRate(c.Host.Hooks.Now, orDefault(c.Limits.PerMinute, 60), orDefault(c.Limits.AllPerMinute, 6000))
+	if err != nil {
+		return nil, fmt.Errorf("agentauth: ProviderConfig.Limits: %w", err)
+	}
+	p.verifier, err = NewVerifier(VerifierConfig{
+		Host: c.Host, Authorities: c.Client.Authorities, Providers: []*Provider{p}, Network: c.Client.Network, Compat: c.Client.Compat,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.policies, err = newProviderPolicies()
+	return p, err
+}
+
+// Issuer returns the identifier of the provider.
+func (p *Provider) Issuer() string { return p.issuer }
+
+// Register mounts the endpoints on mux, below prefix.
+func (p *Provider) Register(mux *http.ServeMux, prefix string) {
+	keywright.Register(mux, prefix, p.Routes()...)
+}
+
+// Sync prepares the signing keys. Call it when the server starts.
+func (p *Provider) Sync(ctx context.Context) error { return p.keys.Sync(ctx) }
+
+// providerPolicies are those of the endpoints. What they admit is written in one
+// Commit with the marker of the request.
+type providerPolicies struct{ enroll, refresh, subAgent, poll policy }
+
+func newProviderPolicies() (providerPolicies, error) {
+	var ps providerPolicies
+	for _, f := range []struct {
+		to     *policy
+		policy Policy
+	}{
+		{&ps.enroll, Policy{Schemes: []Scheme{SchemeHWK}, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+		{&ps.refresh, Policy{Schemes: []Scheme{SchemeHWK, SchemeJKTJWT}, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+		{&ps.subAgent, Policy{Schemes: []Scheme{SchemeJWT}, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+		{&ps.poll, Policy{Schemes: []Scheme{SchemeHWK}, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+	} {
+		c, err := f.policy.compile()
+		if err != nil {
+			return ps, err
+		}
+		c.deferred = true
+		*f.to = c
+	}
+	return ps, nil
+}
+
+func (paths ProviderPaths) withDefaults() ProviderPaths {
+	for _, f := range []struct {
+		to    *string
+		usual string
+	}{
+		{&paths.Enroll, "/enrol"}, {&paths.Refresh, "/refresh"}, {&paths.SubAgent, "/subagent"}, {&paths.JWKS, "/jwks.json"},
+		{&paths.Agents, "/agents"}, {&paths.AdminAPI, "/api/agents"},
+	} {
+		if *f.to == "" {
+			*f.to = f.usual
+		}
+	}
+	return paths
+}
+
+func orDefault(n, usual int) int {
+	if n == 0 {
+		return usual
+	}
+	return n
+}
+
+func originOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}

@@ -1,0 +1,152 @@
+package agentauth
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/keywright/keywright/internal/httpsig"
+	"github.com/keywright/keywright/internal/jose"
+)
+
+// SignOptions say as whom to sign. At most one of Token, Durable, Server and URL
+// is set; with none of them the key signs for itself, by scheme hwk.
+type SignOptions struct {
+	Token   string        // an AAuth token that is bound to the key: scheme jwt
+	Durable crypto.Signer // the enrolled key, which vouches for the one that signs: scheme jkt-jwt
+
+	Server string // the identifier of a server that publishes the key: scheme jwks_uri
+	Role   Role   // in which Server publishes it
+	URL    string // that the key is published at: scheme jwks
+	KeyID  string // of the key, with Server and URL
+
+	Components []string  // to cover beside those that are always covered
+	Created    time.Time // zero: now
+	Expires    time.Time // of the signature; zero: not said
+}
+
+const namingLife = 5 * time.Minute
+
+// SignRequest signs r with key, which is Ed25519 or P-256, and sets the fields
+// Signature, Signature-Input and Signature-Key (AAuth, section "Signing"). It
+// covers the method, the authority, the path and Signature-Key; with a body its
+// type, which must be there, and its digest, which is set; and Authorization,
+// where it is. Nothing of r must change after that. The body is read, and put
+// back.
+func SignRequest(r *http.Request, key crypto.Signer, o SignOptions) error {
+	if o.Created.IsZero() {
+		o.Created = time.Now()
+	}
+	components, err := prepare(r)
+	if err != nil {
+		return fmt.Errorf("agentauth: sign: %w", err)
+	}
+	for _, name := range o.Components {
+		components = addComponent(components, name)
+	}
+	member, err := o.keyMember(key)
+	if err != nil {
+		return fmt.Errorf("agentauth: sign: %w", err)
+	}
+	host := r.Host
+	if host == "" {
+		host = r.URL.Host
+	}
+	err = httpsig.Sign(r, httpsig.Signing{
+		Authority: httpsig.Authority(host, r.URL.Scheme == "https" || r.URL.Scheme == "" && r.TLS != nil),
+		Key:       member, Components: components, Created: o.Created, Expires: o.Expires,
+	}, key)
+	if err != nil {
+		return fmt.Errorf("agentauth: sign: %w", err)
+	}
+	return nil
+}
+
+// prepare sets the digest of r's body and lists what is to be covered.
+func prepare(r *http.Request) ([]string, error) {
+	if r.Header == nil {
+		r.Header = make(http.Header)
+	}
+	components := []string{"@method", "@authority", "@path"}
+	var body []byte
+	if r.Body != nil && r.Body != http.NoBody {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		r.Body.Close()
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		r.ContentLength = int64(len(body))
+	}
+	if len(body) == 0 {
+		components = append(components, "signature-key")
+	} else {
+		if r.Header.Get("Content-Type") == "" {
+			return nil, errors.New("a body without Content-Type")
+		}
+		r.Header.Set("Content-Digest", httpsig.Digest(body))
+		components = append(components, "content-type", "signature-key", "content-digest")
+	}
+	if r.Header.Get("Authorization") != "" {
+		components = append(components, "authorization")
+	}
+	return components, nil
+}
+
+// keyMember is the value of Signature-Key.
+func (o SignOptions) keyMember(key crypto.Signer) (string, error) {
+	public, err := jose.PublicKey(key.Public())
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case o.Token != "":
+		return fmt.Sprintf("jwt;jwt=%q", o.Token), nil
+	case o.Durable != nil:
+		naming, err := nameKey(o.Durable, public, o.Created)
+		return fmt.Sprintf("jkt-jwt;jwt=%q", naming), err
+	case o.Server != "":
+		return fmt.Sprintf("jwks_uri;id=%q;dwk=%q;kid=%q", o.Server, o.Role, o.KeyID), nil
+	case o.URL != "":
+		return fmt.Sprintf("jwks;url=%q;kid=%q", o.URL, o.KeyID), nil
+	}
+	plain, err := jose.MarshalJWK(public, algorithmOf(public))
+	if err != nil {
+		return "", err
+	}
+	var jwk wireJWK
+	if err := json.Unmarshal(plain, &jwk); err != nil {
+		return "", err
+	}
+	member := fmt.Sprintf("hwk;alg=%q;kty=%q;crv=%q;x=%q", jwk.Algorithm, jwk.Type, jwk.Curve, jwk.X)
+	if jwk.Y != "" {
+		member += fmt.Sprintf(";y=%q", jwk.Y)
+	}
+	return member, nil
+}
+
+// nameKey makes a naming JWT, in which durable vouches for key.
+func nameKey(durable crypto.Signer, key jose.Key, now time.Time) (string, error) {
+	public, err := jose.PublicKey(durable.Public())
+	if err != nil {
+		return "", err
+	}
+	jkt, err := public.Thumbprint()
+	if err != nil {
+		return "", err
+	}
+	jwk, err := jose.MarshalJWK(key.WithKeyID(""), algorithmOf(key))
+	if err != nil {
+		return "", err
+	}
+	return jose.Sign(durable, jose.Header{Algorithm: algorithmOf(public), Type: namingType, SelfSigned: true}, namingClaims{
+		Issuer: urnPrefix + jkt, IssuedAt: now.Unix(), Expires: now.Add(namingLife).Unix(), ID: rand.Text(), Confirmation: confirmation{jwk},
+	})
+}

@@ -1,0 +1,5 @@
+package agentauth
+
+import "github.com/keywright/keywright"
+
+func (p *Provider) subAgentRoutes() []keywright.Route { return nil }

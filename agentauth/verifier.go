@@ -1,0 +1,227 @@
+package agentauth
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/egress"
+	"github.com/keywright/keywright/internal/httpsig"
+)
+
+// A Role is what a server is to others, by the name of the document that it
+// describes itself in, below /.well-known/.
+type Role string
+
+// The roles.
+const (
+	RoleAgentProvider Role = "aauth-agent.json"
+	RoleResource      Role = "aauth-resource.json"
+	RolePersonServer  Role = "aauth-person.json"
+	RoleAccessServer  Role = "aauth-access.json"
+)
+
+// VerifierConfig configures a [Verifier]. Host is required.
+type VerifierConfig struct {
+	Host keywright.Host
+
+	// Authorities are the hosts, with ports where they are not the usual ones,
+	// by which clients reach this server; nil: that of the host's URL. A request
+	// whose field Host is another, as behind a proxy that rewrites it, is taken
+	// to be for the first. So what was signed for another server is refused.
+	Authorities []string
+
+	// Trust says whether tokens and signatures of an issuer are accepted in a
+	// role. It is asked before anything is fetched; nil: nobody is trusted but
+	// Providers.
+	Trust func(issuer string, role Role) bool
+
+	// Providers are the agent providers of this server. Their tokens are verified
+	// without a fetch, and those of agents that are disabled are refused at once.
+	Providers []*Provider
+
+	// KeyHost says whether an issuer may publish its keys on another origin than
+	// its own; nil: no.
+	KeyHost func(issuer, jwksURI string) bool
+
+	// Scopes tells what a caller may do that has been authenticated; nil: an agent
+	// enrolled here what its record says, the bearer of an auth token what that
+	// says, others nothing.
+	Scopes func(ctx context.Context, p keywright.Principal) ([]string, error)
+
+	Window  time.Duration // how old a signature may be, or how far ahead; 0: 1 minute, at most 10
+	Network Network
+	Compat  Compat
+}
+
+// A Network says what may be reached beyond public addresses over https. The zero
+// Network adds nothing.
+type Network struct {
+	AllowNetworks []netip.Prefix // that may be reached although they are not public; still over https only
+	RootCAs       *x509.CertPool // nil: the system's
+
+	// Development admits servers on this machine, by http and with ports. Whoever
+	// names a URL reaches the services of this machine then.
+	Development bool
+}
+
+func (n Network) client() (*egress.Client, error) {
+	return egress.New(egress.Config{AllowNetworks: n.AllowNetworks, RootCAs: n.RootCAs, InsecureLoopback: n.Development})
+}
+
+const (
+	defaultWindow = time.Minute
+	maxWindow     = 10 * time.Minute
+)
+
+// A Verifier authenticates signed requests. It is safe for concurrent use.
+type Verifier struct {
+	host        keywright.Host
+	authorities []string
+	providers   []*Provider
+	scopes      func(context.Context, keywright.Principal) ([]string, error)
+	window      time.Duration
+	development bool
+	compat      Compat
+	issuers     *issuers
+	tokens      *tokenCache
+}
+
+// NewVerifier checks c. It does no I/O.
+func NewVerifier(c VerifierConfig) (*Verifier, error) {
+	v := &Verifier{
+		host: c.Host, providers: c.Providers, scopes: c.Scopes, window: c.Window,
+		development: c.Network.Development, compat: c.Compat, tokens: newTokenCache(maxTokens),
+	}
+	if c.Host.Store == nil {
+		return nil, errors.New("agentauth: VerifierConfig.Host is required")
+	}
+	switch {
+	case v.window == 0:
+		v.window = defaultWindow
+	case v.window < time.Second || v.window > maxWindow:
+		return nil, errors.New("agentauth: VerifierConfig.Window: want 1 second to 10 minutes")
+	}
+	if err := c.Compat.check(); err != nil {
+		return nil, fmt.Errorf("agentauth: VerifierConfig.Compat: %w", err)
+	}
+	var err error
+	if v.authorities, err = authorities(c.Authorities, c.Host.URL); err != nil {
+		return nil, fmt.Errorf("agentauth: VerifierConfig.Authorities: %w", err)
+	}
+	if v.issuers, err = newIssuers(c); err != nil {
+		return nil, fmt.Errorf("agentauth: VerifierConfig.Network: %w", err)
+	}
+	return v, nil
+}
+
+func authorities(configured []string, u *url.URL) ([]string, error) {
+	if len(configured) == 0 {
+		if u == nil {
+			return nil, errors.New("want one, or a URL of the host")
+		}
+		return []string{httpsig.Authority(u.Host, u.Scheme == "https")}, nil
+	}
+	var list []string
+	for _, a := range configured {
+		u, err := url.Parse("//" + a)
+		if err != nil || u.Host != a || u.User != nil || u.Hostname() == "" {
+			return nil, fmt.Errorf("%q: want host or host:port", a)
+		}
+		list = append(list, strings.ToLower(a))
+	}
+	return list, nil
+}
+
+// authority is the one that r was signed for, if it was signed for this server.
+func (v *Verifier) authority(r *http.Request) string {
+	host := strings.ToLower(r.Host)
+	for _, a := range v.authorities {
+		if host == a || host == a+":443" || host == a+":80" {
+			return a
+		}
+	}
+	return v.authorities[0]
+}
+
+// Authenticator returns an Authenticator of requests that p accepts, to be used
+// with [keywright.Require], beside others too. Requests that are not signed are
+// [keywright.ErrNoCredential] to it; one with a signature that is not accepted is
+// refused, whatever else is in it.
+func (v *Verifier) Authenticator(p Policy) (keywright.Authenticator, error) {
+	c, err := p.compile()
+	if err != nil {
+		return nil, err
+	}
+	return &authenticator{v: v, p: c}, nil
+}
+
+// Require returns middleware that admits the requests that p accepts and puts the
+// Principal where [keywright.FromContext] finds it. It panics if p is not valid,
+// which is a mistake of the program.
+func (v *Verifier) Require(p Policy) func(http.Handler) http.Handler {
+	return keywright.AAuth.Require(v.mustCompile(p, true))
+}
+
+// Optional returns middleware like that of Require that also admits requests
+// without a signature, and those without a Principal.
+func (v *Verifier) Optional(p Policy) func(http.Handler) http.Handler {
+	a := v.mustCompile(p, true)
+	return func(next http.Handler) http.Handler {
+		required := keywright.AAuth.Require(a)(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !httpsig.Signed(r.Header) {
+				next.ServeHTTP(w, r)
+				return
+			}
+			required.ServeHTTP(w, r)
+		})
+	}
+}
+
+func (v *Verifier) mustCompile(p Policy, alone bool) *authenticator {
+	c, err := p.compile()
+	if err != nil {
+		panic(err)
+	}
+	return &authenticator{v, c, alone}
+}
+
+type authenticator struct {
+	v     *Verifier
+	p     policy
+	alone bool // nobody else is asked about requests that are not signed
+}
+
+func (a *authenticator) Authenticate(r *http.Request) (keywright.Principal, error) {
+	switch signed := httpsig.Signed(r.Header); {
+	case !signed && a.alone:
+		return keywright.Principal{}, a.p.challenged(refuse(keywright.CodeInvalidSignature, "the request is not signed", nil))
+	case !signed:
+		return keywright.Principal{}, keywright.ErrNoCredential
+	}
+	proof, err := a.v.verify(r, a.p)
+	if err == nil {
+		var p keywright.Principal
+		if p, err = a.v.principal(r.Context(), proof, a.p); err == nil {
+			return p, nil
+		}
+	}
+	err = a.p.challenged(err)
+	a.v.host.Hooks.Refused(keywright.WithRequestAddr(r), "agent.refused", err)
+	return keywright.Principal{}, err
+}
+
+// ChallengeFields tell how to sign.
+func (a *authenticator) ChallengeFields() http.Header {
+	h := a.p.accept.Clone()
+	h.Set("Signature-Error", "error="+string(keywright.CodeInvalidSignature))
+	return h
+}

@@ -1,0 +1,193 @@
+package agentauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/httpsig"
+	"github.com/keywright/keywright/internal/jose"
+	"github.com/keywright/keywright/store"
+)
+
+// KindSeen is the store kind of markers of requests that must not come twice.
+const KindSeen = "agent.seen"
+
+// A proof is what a signed request has shown.
+type proof struct {
+	signer
+	scheme     Scheme
+	components []string
+	seen       store.Record // marks the request as seen; zero where that is not asked for
+}
+
+// A signer is the key that has signed a request, with who it belongs to.
+type signer struct {
+	key   jose.Key
+	jkt   string            // thumbprint of key
+	token *token            // of scheme jwt
+	named *naming           // of scheme jkt-jwt
+	id    string            // of the server or URL that publishes key
+	role  Role              // of scheme jwks_uri
+	newer func() []jose.Key // looks for newer keys of who publishes key; nil: nobody does
+}
+
+// verify checks a signed request in the order of AAuth, section "Verification".
+// Cheap steps come before those that cost, and nothing is remembered of a
+// request that is refused.
+func (v *Verifier) verify(r *http.Request, p policy) (*proof, error) {
+	m, err := httpsig.Parse(r.Header)
+	if err != nil {
+		return nil, malformed(err)
+	}
+	required := p.requiredFor(r)
+	if err := m.CheckComponents(required...); err != nil {
+		return nil, refuseInput(required, err)
+	}
+	now := v.host.Hooks.Now()
+	times, err := v.checkTimes(m, now)
+	if err != nil {
+		return nil, err
+	}
+	s, err := v.signer(r.Context(), m, p, now)
+	if err != nil {
+		return nil, err
+	}
+	base, err := m.Base(r, v.authority(r))
+	if err != nil {
+		return nil, malformed(err)
+	}
+	if err := checkSignature(m, &s, base); err != nil {
+		return nil, err
+	}
+	if m.Covers("content-digest") {
+		if err := checkBody(r, p.MaxBody); err != nil {
+			return nil, err
+		}
+	}
+	proof := &proof{signer: s, scheme: Scheme(m.Scheme), components: m.Components}
+	if p.remembers(r) {
+		proof.seen = v.marker(s.jkt, base, times)
+	}
+	return proof, v.settle(r.Context(), proof, p, now)
+}
+
+func (v *Verifier) checkTimes(m *httpsig.Message, now time.Time) (httpsig.Times, error) {
+	times, err := m.Times()
+	if err != nil {
+		return times, malformed(err)
+	}
+	second := now.Truncate(time.Second)
+	switch {
+	case times.Created.After(second.Add(v.window)):
+		return times, refuse(keywright.CodeClockSkew, "created is too far ahead", nil)
+	case times.Created.Before(second.Add(-v.window)):
+		return times, refuse(keywright.CodeInvalidSignature, "created is too long ago", nil)
+	case !times.Expires.IsZero() && times.Expires.Before(second):
+		return times, refuse(keywright.CodeInvalidSignature, "the signature has expired", nil)
+	}
+	return times, nil
+}
+
+// checkSignature tries newer keys of the issuer, where the one at hand fails.
+func checkSignature(m *httpsig.Message, s *signer, base []byte) error {
+	err := m.Verify(s.key, base)
+	if errors.Is(err, httpsig.ErrSignature) && s.newer != nil {
+		for _, k := range s.newer() {
+			again, bad := signedBy(k)
+			if bad != nil || checkAlgorithm(k, false, false) != nil || m.Verify(k, base) != nil {
+				continue
+			}
+			s.key, s.jkt = again.key, again.jkt
+			return nil
+		}
+	}
+	if err != nil {
+		return refuse(keywright.CodeInvalidSignature, "", err)
+	}
+	return nil
+}
+
+// checkBody compares the body with its digest and puts it back.
+func checkBody(r *http.Request, max int64) error {
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, max+1))
+	rest := r.Body
+	r.Body = reread{bytes.NewReader(body), rest}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge || int64(len(body)) > max {
+		return keywright.Errorf(keywright.CodeTooLarge, "the body is larger than %d bytes", max)
+	}
+	if err != nil {
+		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "the body did not arrive whole", Err: err}
+	}
+	if err := httpsig.CheckDigest(r.Header, body); err != nil {
+		return refuse(keywright.CodeInvalidSignature, "the body is not that of its digest", err)
+	}
+	return nil
+}
+
+// reread is a body that has been read: it reads the same again, and closes the first.
+type reread struct {
+	*bytes.Reader
+	io.Closer
+}
+
+// marker is the record of a request. What was signed tells requests apart, and
+// not the text of the signature, of which there may be several.
+func (v *Verifier) marker(jkt string, base []byte, t httpsig.Times) store.Record {
+	h := sha256.New()
+	io.WriteString(h, jkt)
+	h.Write([]byte{0})
+	h.Write(base)
+	end := t.Created.Add(v.window)
+	if !t.Expires.IsZero() && t.Expires.Before(end) {
+		end = t.Expires
+	}
+	// A minute more, for replicas whose clocks are behind.
+	return store.Record{Kind: KindSeen, ID: base64.RawURLEncoding.EncodeToString(h.Sum(nil)), Expires: end.Add(time.Minute), Data: []byte("{}")}
+}
+
+// settle asks the store what it knows of the request and its token.
+func (v *Verifier) settle(ctx context.Context, proof *proof, p policy, now time.Time) error {
+	if proof.seen.Kind != "" && !p.deferred {
+		if err := v.host.Store.Commit(ctx, store.Insert(proof.seen)); err != nil {
+			return replayed(err)
+		}
+	}
+	return v.checkRevoked(ctx, proof)
+}
+
+// replayed is what a Commit's error means that had the marker of a request.
+func replayed(err error) error {
+	if op, ok := errors.AsType[*store.OpError](err); ok && op.Op.Record.Kind == KindSeen && errors.Is(err, store.ErrExists) {
+		return refuse(keywright.CodeInvalidSignature, "the request was seen before", nil)
+	}
+	return keywright.Wrap(keywright.CodeUnavailable, err)
+}
+
+// signer finds the key of a request by its scheme.
+func (v *Verifier) signer(ctx context.Context, m *httpsig.Message, p policy, now time.Time) (signer, error) {
+	scheme, ok := p.scheme(m, v.compat)
+	if !ok {
+		return signer{}, refuse(keywright.CodeUnsupportedScheme, "", nil)
+	}
+	switch scheme {
+	case SchemeHWK:
+		return v.byKey(m)
+	case SchemeJKTJWT:
+		return v.byNaming(ctx, m, now)
+	case SchemeJWT:
+		return v.byToken(ctx, m, p, now)
+	case SchemeJWKSURI:
+		return v.byServer(ctx, m)
+	}
+	return v.byURL(ctx, m)
+}
