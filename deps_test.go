@@ -64,6 +64,7 @@ var rooms = map[string]room{
 	"store/sqlstore":        {rooms: []string{"store"}},
 	"provisioning/ldapuser": {rooms: []string{""}, libs: []string{"github.com/go-ldap/ldap/v3", "github.com/go-asn1-ber/asn1-ber"}},
 	"examples":              {rooms: public, libs: []string{"*"}},
+	"internal/peerbench":    {libs: []string{"*"}},
 }
 
 // Tests may import any room, and these.
