@@ -2,7 +2,6 @@ package agentauth_test
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/agentauth"
+	"github.com/keywright/keywright/internal/httpsig"
 	"github.com/keywright/keywright/keystore"
 	"github.com/keywright/keywright/store"
 )
@@ -177,4 +177,20 @@ func (w *world) enroll(key crypto.Signer, body string) string {
 	return a.json(w.t)["agent_token"].(string)
 }
 
-var _ = context.Background
+// principal is somebody who acts.
+func principal(credential string) keywright.Principal {
+	return keywright.Principal{Method: keywright.MethodHost, Credential: credential}
+}
+
+// signMember signs r with a Signature-Key of the test's own making. It covers what
+// SignRequest covers.
+func signMember(t testing.TB, r *http.Request, key crypto.Signer, member string, now time.Time) *http.Request {
+	t.Helper()
+	must(t, agentauth.SignRequest(r, key, agentauth.SignOptions{Created: now})) // for the digest
+	components := []string{"@method", "@authority", "@path", "signature-key"}
+	if r.Header.Get("Content-Digest") != "" {
+		components = append(components, "content-type", "content-digest")
+	}
+	must(t, httpsig.Sign(r, httpsig.Signing{Authority: r.Host, Key: member, Components: components, Created: now}, key))
+	return r
+}
