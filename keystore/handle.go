@@ -23,7 +23,7 @@ func CheckHandle(handle string) error {
 	case handle[0] == '.', handle[len(handle)-1] == '.':
 		return fmt.Errorf("keystore: %w: %q begins or ends with a dot", ErrInvalidHandle, handle)
 	case strings.ContainsFunc(handle, outsideHandles):
-		return fmt.Errorf("keystore: %w: %q has other characters than A-Z a-z 0-9 - _ .", ErrInvalidHandle, handle)
+		return fmt.Errorf("keystore: %w: %q has other characters than A-Z a-z 0-9 . _ -", ErrInvalidHandle, handle)
 	case isDevice(handle):
 		return fmt.Errorf("keystore: %w: %q is a device on Windows", ErrInvalidHandle, handle)
 	}

@@ -71,8 +71,8 @@ func TestDiscover(t *testing.T) {
 func TestJWKS(t *testing.T) {
 	size := jose.MaxSet
 	srv, c := newServer(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, size)) })
-	if text, err := c.JWKS(t.Context(), srv.URL); err != nil || len(text) != size {
-		t.Errorf("got %d bytes, %v", len(text), err)
+	if doc, err := c.JWKS(t.Context(), srv.URL); err != nil || len(doc.Text) != size {
+		t.Errorf("got %d bytes, %v", len(doc.Text), err)
 	}
 	size++
 	if _, err := c.JWKS(t.Context(), srv.URL); err == nil {
@@ -85,13 +85,20 @@ func FuzzMetadata(f *testing.F) {
 	f.Add([]byte(`{"issuer":"https://a.example","jwks_uri":"https://a.example/keys"}`))
 	f.Add([]byte(`{"issuer":"https://a.example/","jwks_uri":1}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		uri, err := egress.ReadMetadata(text, "https://a.example")
+		read, err := egress.ReadMetadata(text, "https://a.example")
 		if err != nil {
 			return
 		}
 		var m map[string]any
-		if json.Unmarshal(text, &m) != nil || m["issuer"] != "https://a.example" || m["jwks_uri"] != uri {
+		if json.Unmarshal(text, &m) != nil || m["issuer"] != "https://a.example" || read.Issuer != "https://a.example" {
+			t.Errorf("%s: got issuer %q", text, read.Issuer)
+		}
+		uri, err := read.JWKSURI(nil)
+		switch {
+		case err == nil && (uri != m["jwks_uri"] || !strings.HasPrefix(strings.ToLower(uri), "https://a.example")):
 			t.Errorf("%s: got %q", text, uri)
+		case err != nil && !errors.Is(err, egress.ErrRefused) && m["jwks_uri"] != nil:
+			t.Errorf("%s: got %v", text, err)
 		}
 	})
 }

@@ -1,31 +1,28 @@
 // Package egress is the one outbound HTTP client of keywright and, on top of
-// it, the cache of an issuer's public keys.
+// it, the cache of the public keys of issuers.
 //
-// A [Client] fetches small JSON documents over https from public addresses. The
-// address is judged when it is dialled, so no DNS answer leads into the host's
-// own network. A [KeySet] asks an issuer for its keys at most once a minute and
-// goes on with those it has while the issuer is away.
+// A [Client] fetches small JSON documents over https from public addresses, and
+// posts messages to them. The address is judged when it is dialled, so no DNS
+// answer leads into the host's own network. A [KeySet] asks an issuer for its
+// keys at most once a minute and goes on with those it has while the issuer is
+// away. A [Pool] bounds how many of them strangers can make.
 package egress
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
 const (
 	maxRedirects   = 3
 	maxHeaderBytes = 16 << 10
-	maxBody        = 1 << 20 // no document of an issuer is larger, whatever a caller asks
+	maxBody        = 1 << 20 // no answer of an issuer is larger, whatever a caller asks
 
 	// defaultTimeout is that of a call whose context has no deadline. The
 	// others hold whatever the context says.
@@ -55,8 +52,9 @@ type Config struct {
 	RootCAs *x509.CertPool
 }
 
-// A Client fetches documents. It uses no proxy, keeps no connection, no cookie
-// and no goroutine between calls, and is safe for concurrent use.
+// A Client fetches documents and posts messages. It uses no proxy, keeps no
+// connection, no cookie and no goroutine between calls, and is safe for
+// concurrent use.
 type Client struct {
 	networks  []netip.Prefix
 	loopback  bool
@@ -90,93 +88,6 @@ func New(cfg Config) (*Client, error) {
 		Protocols:              protocols,
 	}
 	return c, nil
-}
-
-// Get fetches a document of at most max bytes, which is 1 MiB or less. Only
-// status 200 is a success. It follows up to 3 redirects, within the scheme, host
-// and port of rawURL. The time allowed is that of ctx, or 10 seconds if it has
-// no deadline.
-//
-// Errors tell the host, never the path, the query or the document.
-func (c *Client) Get(ctx context.Context, rawURL string, max int64) ([]byte, error) {
-	if max < 1 || max > maxBody {
-		return nil, fmt.Errorf("egress: limit of %d bytes, want 1 to %d", max, maxBody)
-	}
-	u, err := c.parse(rawURL)
-	if err != nil {
-		return nil, err
-	}
-	timeout := defaultTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = time.Until(deadline)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	body, err := c.follow(ctx, u, max)
-	switch {
-	case err == nil:
-		return body, nil
-	case ctx.Err() != nil && !errors.Is(err, ErrRefused):
-		// The connection was closed under the reader, which says only that.
-		err = ctx.Err()
-	}
-	return nil, fmt.Errorf("egress: %s: %w", u.Host, clipped{err})
-}
-
-func (c *Client) follow(ctx context.Context, u *url.URL, max int64) ([]byte, error) {
-	for range 1 + maxRedirects {
-		body, next, err := c.fetch(ctx, u, max)
-		if err != nil || next == nil {
-			return body, err
-		}
-		u = next
-	}
-	return nil, fmt.Errorf("more than %d redirects: %w", maxRedirects, ErrRefused)
-}
-
-// fetch makes one request. It returns the document or where it has moved to.
-//
-// It asks the Transport, not an http.Client, whose errors hold whole URLs and
-// which follows redirects by rules of its own.
-func (c *Client) fetch(ctx context.Context, u *url.URL, max int64) ([]byte, *url.URL, error) {
-	ctx = withCall(ctx, u)
-	req := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{
-		"Accept":          {"application/json"},
-		"Accept-Encoding": {"identity"},
-		"User-Agent":      {"keywright"},
-	}}).WithContext(ctx)
-	resp, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-		body, err := read(resp, max)
-		return body, nil, err
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
-		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		next, err := c.next(u, resp.Header.Get("Location"))
-		return nil, next, err
-	}
-	return nil, nil, fmt.Errorf("status %d", resp.StatusCode)
-}
-
-// read reads max bytes and one more, to see that there is none.
-func read(resp *http.Response, max int64) ([]byte, error) {
-	for _, coding := range resp.Header.Values("Content-Encoding") {
-		if !strings.EqualFold(coding, "identity") {
-			return nil, errors.New("the answer is encoded, which was not asked for")
-		}
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, max+1))
-	switch {
-	case int64(len(body)) > max:
-		return nil, fmt.Errorf("more than %d bytes", max)
-	case err != nil:
-		return nil, err
-	}
-	return body, nil
 }
 
 // clipped shortens an error, parts of which the other side may have written.

@@ -15,6 +15,8 @@ const (
 	FreshFor   = freshFor
 	UsableFor  = usableFor
 	Budget     = fetchBudget
+	MaxBackOff = maxBackOff
+	IdleFor    = idleFor
 )
 
 // IsPublic judges an address as a Client with the zero Config does.
@@ -54,8 +56,12 @@ func (c *Client) Connect(nc net.Conn) {
 	c.transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return nc, nil }
 }
 
-// ReadMetadata is readMetadata, for its fuzz test.
-var ReadMetadata = readMetadata
+// ReadMetadata reads what an issuer serves, to a Client with the zero Config.
+func ReadMetadata(text []byte, issuer string) (Metadata, error) {
+	m, err := new(Client).readMetadata(text, issuer)
+	m.origin, _ = url.Parse(issuer)
+	return m, err
+}
 
 // Dial dials as the Transport does for a request of ctx to rawURL: in a context
 // that does not end with ctx.

@@ -119,7 +119,7 @@ func TestHostileIssuers(t *testing.T) {
 		clk := &clock{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 		good := http.HandlerFunc(says(200, string(jwks("a"))))
 		from := srv.URL
-		s := egress.NewKeySet(clk.Now, func(ctx context.Context) ([]byte, error) { return c.JWKS(ctx, from) })
+		s := egress.NewKeySet(clk.Now, func(ctx context.Context) (egress.Document, error) { return c.JWKS(ctx, from) })
 		now.Store(&good)
 		if _, err := s.Keys(t.Context(), "a"); err != nil {
 			t.Fatal(err)
@@ -190,7 +190,7 @@ func TestNoLeaks(t *testing.T) {
 		now.Store(&far)
 		before := census()
 		for range times {
-			s := egress.NewKeySet(nil, func(ctx context.Context) ([]byte, error) { return k.client.JWKS(ctx, k.url) })
+			s := egress.NewKeySet(nil, func(ctx context.Context) (egress.Document, error) { return k.client.JWKS(ctx, k.url) })
 			if strings.HasPrefix(name, "silence") || name == "a byte at a time" {
 				s.SetBudget(3 * ms)
 			}

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,7 +22,11 @@ const (
 	// how long a new key may go unseen.
 	fetchFloor = time.Minute
 
-	// freshFor is how long keys are used without asking for newer ones.
+	// maxBackOff is the most that failures make of it.
+	maxBackOff = 5 * time.Minute
+
+	// freshFor is how long keys are used without asking for newer ones, where
+	// the issuer does not say.
 	freshFor = time.Hour
 
 	// usableFor is how long an issuer may be away before its keys, which it may
@@ -43,7 +48,7 @@ var (
 
 // An UnavailableError says that there are no keys to look in.
 type UnavailableError struct {
-	RetryAfter time.Duration // at least a second
+	RetryAfter time.Duration // until when there will be no fetch; at least a second
 	Err        error         // why the last fetch failed, or why this caller stopped waiting
 }
 
@@ -53,10 +58,10 @@ func (e *UnavailableError) Error() string { return "egress: keys unavailable: " 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
 // A KeySet keeps the public keys of one issuer. It starts at most one fetch a
-// minute, however it ends. Keys are fresh for an hour; for the rest of the day
-// they are used while newer ones are fetched in the background; after 24 hours
-// without a success they are dropped. A set without a usable key is a failure
-// and never replaces another.
+// minute, however it ends. Keys are fresh for as long as the fetch said, or an
+// hour; for the rest of the day they are used while newer ones are fetched in
+// the background; after 24 hours without a success they are dropped. A set
+// without a usable key is a failure and never replaces another.
 //
 // A KeySet is safe for concurrent use and has no goroutine except while it
 // fetches. Make one with [NewKeySet] or [StaticKeySet].
@@ -67,8 +72,13 @@ type KeySet struct {
 	// Set it before the first use.
 	Rejected func(error)
 
+	// BackOff makes the time between two fetches grow while they fail: 1, 2, 4
+	// minutes, then 5. A success ends it. False: it stays a minute. Set it before
+	// the first use.
+	BackOff bool
+
 	now     func() time.Time
-	fetch   func(context.Context) ([]byte, error) // nil: static
+	fetch   func(context.Context) (Document, error) // nil: static
 	budget  time.Duration
 	current atomic.Pointer[snapshot] // nil: never had any
 
@@ -80,20 +90,14 @@ type KeySet struct {
 type snapshot struct {
 	keys  map[string][]jose.Key // by key id
 	since time.Time             // start of the fetch, by the wall clock, which goes on while a machine sleeps
-}
-
-// An attempt is one fetch. Its context ends with it, and with its time.
-type attempt struct {
-	ctx   context.Context
-	began time.Time
-	err   error // guarded by KeySet.mu; nil: it brought keys
+	fresh time.Duration
 }
 
 // NewKeySet makes a KeySet that gets the text of a JWK Set (RFC 7517) by
 // calling fetch, one call at a time. fetch must heed its context, which outlives
 // the caller that caused it and has a deadline of 5 seconds; if it does not, the
 // fetch has failed then all the same. Nil for now means time.Now.
-func NewKeySet(now func() time.Time, fetch func(context.Context) ([]byte, error)) *KeySet {
+func NewKeySet(now func() time.Time, fetch func(context.Context) (Document, error)) *KeySet {
 	if now == nil {
 		now = time.Now
 	}
@@ -104,7 +108,7 @@ func NewKeySet(now func() time.Time, fetch func(context.Context) ([]byte, error)
 // its keys do not age. Keys that cannot be used are passed over.
 func StaticKeySet(jwks []byte) (*KeySet, error) {
 	s := NewKeySet(nil, nil)
-	set, err := s.read(jwks, time.Time{})
+	set, err := s.read(Document{Text: jwks}, time.Time{})
 	if err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
@@ -124,18 +128,14 @@ func (s *KeySet) Keys(ctx context.Context, kid string) ([]jose.Key, error) {
 	now := s.now()
 	if set := s.usable(now); set != nil {
 		if keys := set.keys[kid]; keys != nil {
-			if age := now.Sub(set.since); age >= freshFor || age < 0 {
+			if age := now.Sub(set.since); age >= set.fresh || age < 0 {
 				s.refresh(ctx)
 			}
 			return keys, nil
 		}
 	}
-	if a := s.refresh(ctx); a != nil {
-		select {
-		case <-a.ctx.Done():
-		case <-ctx.Done():
-			return nil, &UnavailableError{RetryAfter: minRetry, Err: ctx.Err()}
-		}
+	if err := s.await(ctx); err != nil {
+		return nil, &UnavailableError{RetryAfter: minRetry, Err: err}
 	}
 	// Even where no fetch may be made, one may have ended since we looked.
 	set := s.usable(s.now())
@@ -145,6 +145,39 @@ func (s *KeySet) Keys(ctx context.Context, kid string) ([]jose.Key, error) {
 		}
 	}
 	return nil, s.failure(set != nil)
+}
+
+// Newer is for who has got keys from Keys and found that none of them made a
+// signature: the issuer may have given their id to another key. It returns the
+// keys of that id that have not been tried; none: the signature is bad.
+//
+// If there are none yet, it waits for a fetch, if one may be made, until ctx
+// ends.
+func (s *KeySet) Newer(ctx context.Context, kid string, tried []jose.Key) []jose.Key {
+	if keys := s.untried(kid, tried); len(keys) > 0 {
+		return keys
+	}
+	_ = s.await(ctx) // who does not wait finds nothing new
+	return s.untried(kid, tried)
+}
+
+func (s *KeySet) untried(kid string, tried []jose.Key) []jose.Key {
+	set := s.usable(s.now())
+	if set == nil {
+		return nil
+	}
+	var list []jose.Key
+	for _, k := range set.keys[kid] {
+		if !slices.ContainsFunc(tried, func(t jose.Key) bool { return sameKey(k, t) }) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+func sameKey(a, b jose.Key) bool {
+	pub, ok := a.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(b.Public())
 }
 
 // usable returns the keys that may be used, or nil. Keys from the future, after
@@ -173,87 +206,7 @@ func (s *KeySet) failure(usable bool) error {
 	case cause == nil:
 		cause = errTooOld // the clock leapt while we looked
 	}
-	wait := s.last.began.Add(fetchFloor).Sub(s.now())
-	return &UnavailableError{RetryAfter: min(max(wait, minRetry), fetchFloor), Err: cause}
-}
-
-// refresh returns the attempt that is under way, perhaps one that it starts, or
-// nil if none may be started yet.
-func (s *KeySet) refresh(ctx context.Context) *attempt {
-	if s.fetch == nil {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now() // under the lock: in the order of the attempts
-	if a := s.last; a != nil {
-		if a.ctx.Err() == nil {
-			return a
-		}
-		// Behind the last attempt the clock was set back, perhaps by a year.
-		if since := now.Sub(a.began); since >= 0 && since < fetchFloor {
-			return nil
-		}
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.budget)
-	a := &attempt{ctx: ctx, began: now, err: errNoAnswer}
-	s.last = a
-	go func() {
-		defer cancel()
-		s.run(a)
-	}()
-	return a
-}
-
-func (s *KeySet) run(a *attempt) {
-	set, err := s.load(a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.last != a { // it did not heed its context, and another has begun
-		return
-	}
-	a.err = err
-	if err == nil {
-		s.current.Store(set)
-	}
-}
-
-// load returns a panic as an error: nobody else would catch it here, and the
-// attempt would be what ends the process.
-func (s *KeySet) load(a *attempt) (set *snapshot, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			set, err = nil, fmt.Errorf("fetch panicked: %v", p)
-		}
-	}()
-	text, err := s.fetch(a.ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s.read(text, a.began)
-}
-
-func (s *KeySet) read(text []byte, began time.Time) (*snapshot, error) {
-	set, err := jose.ParseJWKS(text)
-	if s.Rejected != nil {
-		for _, r := range set.Rejected {
-			s.Rejected(r)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	keys := make(map[string][]jose.Key)
-	for _, k := range set.Keys {
-		if id := k.KeyID(); id != "" {
-			keys[id] = append(keys[id], k)
-		}
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("JWK Set in which no key has an id")
-	}
-	for id, list := range keys {
-		keys[id] = slices.Clip(list)
-	}
-	return &snapshot{keys, began.Round(0)}, nil
+	pause := s.last.pause()
+	wait := s.last.began.Add(pause).Sub(s.now())
+	return &UnavailableError{RetryAfter: min(max(wait, minRetry), pause), Err: cause}
 }

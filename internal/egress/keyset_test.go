@@ -186,8 +186,8 @@ func TestFirstFetchFails(t *testing.T) {
 
 // What the documentation promises.
 func TestTimes(t *testing.T) {
-	got := [...]time.Duration{egress.Budget, egress.FetchFloor, egress.FreshFor, egress.UsableFor}
-	want := [...]time.Duration{5 * time.Second, time.Minute, time.Hour, 24 * time.Hour}
+	got := [...]time.Duration{egress.Budget, egress.FetchFloor, egress.MaxBackOff, egress.FreshFor, egress.UsableFor, egress.IdleFor}
+	want := [...]time.Duration{5 * time.Second, time.Minute, 5 * time.Minute, time.Hour, 24 * time.Hour, 24 * time.Hour}
 	if got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -98,13 +98,17 @@ func (c *Client) next(from *url.URL, location string) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redirect to something that is not a URL: %w", ErrRefused)
 	}
-	if u.Scheme != from.Scheme || !strings.EqualFold(u.Hostname(), from.Hostname()) || port(u) != port(from) {
+	if !sameOrigin(u, from) {
 		return nil, fmt.Errorf("redirect to another host, port or scheme: %w", ErrRefused)
 	}
 	if err := c.check(u, u.String()); err != nil {
 		return nil, fmt.Errorf("redirect: %w: %w", err, ErrRefused)
 	}
 	return u, nil
+}
+
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 
 func port(u *url.URL) string {

@@ -127,15 +127,23 @@ func jwks(kids ...string) []byte {
 type issuer struct {
 	mu     sync.Mutex
 	answer func(context.Context) ([]byte, error) // guarded by mu
+	fresh  time.Duration                         // guarded by mu; what it says of its answers
 	calls  int                                   // guarded by mu
 }
 
-func (i *issuer) fetch(ctx context.Context) ([]byte, error) {
+func (i *issuer) fetch(ctx context.Context) (egress.Document, error) {
 	i.mu.Lock()
 	i.calls++
-	answer := i.answer
+	answer, fresh := i.answer, i.fresh
 	i.mu.Unlock()
-	return answer(ctx)
+	text, err := answer(ctx)
+	return egress.Document{Text: text, FreshFor: fresh}, err
+}
+
+func (i *issuer) says(fresh time.Duration) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.fresh = fresh
 }
 
 func (i *issuer) does(answer func(context.Context) ([]byte, error)) {

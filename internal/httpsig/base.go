@@ -13,56 +13,77 @@ import (
 var ErrSignature = errors.New("httpsig: the signature does not fit the request")
 
 // Base returns what was signed (RFC 9421, section 2.5), of a request that has
-// come to a server. authority is the value of @authority. [Message.CheckComponents]
-// must have found nothing. The error wraps [ErrMalformed].
+// come to a server or will be sent by a client. authority is the value of
+// @authority. The error wraps [ErrMalformed], or [ErrComponents] where
+// [Message.CheckComponents] has one.
 func (m *Message) Base(r *http.Request, authority string) ([]byte, error) {
-	return base(r, authority, m.Components, m.raw)
-}
-
-func base(r *http.Request, authority string, components []string, params string) ([]byte, error) {
-	b := make([]byte, 0, 512+len(params))
-	for _, name := range components {
+	if err := m.CheckComponents(); err != nil {
+		return nil, err
+	}
+	var values [MaxComponents]string
+	size := len(paramsLine) + len(m.raw)
+	for i, name := range m.Components {
+		v, err := component(r, authority, name)
+		if err != nil {
+			return nil, err
+		}
+		values[i] = v
+		size += len(`"": `) + len(name) + len(v) + len("\n")
+	}
+	b := make([]byte, 0, size)
+	for i, name := range m.Components {
 		b = append(b, '"')
 		b = append(b, name...)
 		b = append(b, `": `...)
-		var err error
-		if b, err = appendValue(b, r, authority, name); err != nil {
-			return nil, err
-		}
+		b = append(b, values[i]...)
 		b = append(b, '\n')
 	}
-	b = append(b, `"@signature-params": `...)
-	return append(b, params...), nil
+	b = append(b, paramsLine...)
+	return append(b, m.raw...), nil
 }
 
-func appendValue(b []byte, r *http.Request, authority, name string) ([]byte, error) {
+const paramsLine = `"@signature-params": `
+
+// component returns the value of a component. What is not ASCII is refused: two
+// readers might not see the same in it, and a line break would make it two.
+func component(r *http.Request, authority, name string) (string, error) {
+	v, err := componentText(r, authority, name)
+	if err != nil {
+		return "", err
+	}
+	for i := range len(v) {
+		if c := v[i]; c != '\t' && (c < ' ' || c > '~') {
+			return "", malformed(name, "covered and not ASCII")
+		}
+	}
+	return v, nil
+}
+
+func componentText(r *http.Request, authority, name string) (string, error) {
 	switch name {
 	case "@method":
-		return append(b, r.Method...), nil
+		if r.Method == "" { // what http.Client takes for GET
+			return http.MethodGet, nil
+		}
+		return r.Method, nil
 	case "@authority":
-		return append(b, authority...), nil
+		return authority, nil
 	case "@path":
 		path, _ := Target(r)
-		return append(b, path...), nil
+		return path, nil
 	case "@query":
 		_, query := Target(r)
-		return append(b, query...), nil
+		return query, nil
 	}
 	// Two lines and one with a comma look the same to a signer, not to all readers.
 	lines := r.Header[textproto.CanonicalMIMEHeaderKey(name)]
 	switch {
 	case len(lines) == 0:
-		return nil, malformed(name, "covered and absent")
+		return "", malformed(name, "covered and absent")
 	case len(lines) > 1:
-		return nil, malformed(name, "covered and in several lines")
+		return "", malformed(name, "covered and in several lines")
 	}
-	value := strings.Trim(lines[0], " \t")
-	for i := range len(value) {
-		if c := value[i]; c != '\t' && (c < ' ' || c > '~') {
-			return nil, malformed(name, "covered and not ASCII")
-		}
-	}
-	return append(b, value...), nil
+	return strings.Trim(lines[0], " \t"), nil
 }
 
 // Target returns the path of a request as it was sent, and the query with its
@@ -88,18 +109,28 @@ func Target(r *http.Request) (path, query string) {
 }
 
 // Authority normalises the value of the field Host (RFC 9421, section 2.2.3):
-// lower case, and no port where it is the usual one of https or http.
+// lower case, and no port where it is the usual one of https or http. A host that
+// is not ASCII is left as it is: folding can make it the name of another.
 func Authority(host string, secure bool) string {
 	port := ":80"
 	if secure {
 		port = ":443"
 	}
+	for i := range len(host) {
+		if host[i] > '~' {
+			return host
+		}
+	}
 	return strings.ToLower(strings.TrimSuffix(host, port))
 }
 
-// Verify checks the signature over base by key. The error wraps [ErrSignature],
-// or [ErrMalformed] where the signature names the algorithm of another key.
+// Verify checks the signature over base by an Ed25519 or a P-256 key; others have
+// signed nothing. The error wraps [ErrSignature], or [ErrMalformed] where the
+// signature names the algorithm of another key.
 func (m *Message) Verify(key jose.Key, base []byte) error {
+	if algorithmOf(key) == "" {
+		return ErrSignature
+	}
 	if err := m.checkAlgorithm(key); err != nil {
 		return err
 	}

@@ -7,8 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
-
-	"github.com/dunglas/httpsfv"
 )
 
 // ErrDigest: the body is not the one that Content-Digest speaks of.
@@ -24,27 +22,25 @@ func Digest(body []byte) string {
 // SHA-512, and those of both must be right; others are passed over. The error
 // wraps [ErrMalformed] or [ErrDigest].
 func CheckDigest(h http.Header, body []byte) error {
-	f, err := readField(h, fieldDigest, maxInput)
+	digests, err := readField(h, fieldDigest, maxDigest)
 	if err != nil {
 		return err
 	}
 	known := false
-	for _, name := range f.names() {
-		var sum []byte
-		switch name {
+	for i := range digests {
+		var want []byte
+		switch digests[i].name {
 		case "sha-256":
-			s := sha256.Sum256(body)
-			sum = s[:]
+			sum := sha256.Sum256(body)
+			want = sum[:]
 		case "sha-512":
-			s := sha512.Sum512(body)
-			sum = s[:]
+			sum := sha512.Sum512(body)
+			want = sum[:]
 		default:
 			continue
 		}
 		known = true
-		v, _ := f.Get(name)
-		item, _ := v.(httpsfv.Item)
-		if value, ok := item.Value.([]byte); !ok || !bytes.Equal(value, sum) {
+		if got, _ := digests[i].value.octets(); !bytes.Equal(got, want) {
 			return ErrDigest
 		}
 	}

@@ -14,9 +14,7 @@ package httpsig
 import (
 	"errors"
 	"net/http"
-	"strings"
-
-	"github.com/dunglas/httpsfv"
+	"slices"
 )
 
 // Limits on what is read of one request.
@@ -25,6 +23,8 @@ const (
 	maxSignature    = 8 << 10  // bytes of Signature
 	maxInput        = 8 << 10  // bytes of Signature-Input
 	maxSignatureKey = 16 << 10 // bytes of Signature-Key
+	maxDigest       = 1 << 10  // bytes of Content-Digest
+	maxName         = 128      // bytes of a component's name
 )
 
 // The errors that a caller can act on. None of them holds anything of the request
@@ -55,11 +55,11 @@ type Message struct {
 	Scheme     string   // of the key
 	Components []string // that are covered, in the order of the signature
 
-	params     *httpsfv.Params // of the key
-	times      *httpsfv.Params // of the signature
-	raw        string          // the label's member of Signature-Input, as it arrived
-	signature  []byte
-	components error // why Components are not acceptable
+	key       params // of the member of Signature-Key
+	params    params // of the signature
+	raw       string // the label's member of Signature-Input, as it arrived
+	signature []byte
+	unfit     string // why Components are not acceptable; "": they are
 }
 
 // Signed reports whether the request has any of the three fields. It costs next
@@ -75,110 +75,98 @@ func Parse(h http.Header) (*Message, error) {
 	if !Signed(h) {
 		return nil, ErrAbsent
 	}
+	m := new(Message)
+	if err := m.readKey(h); err != nil {
+		return nil, err
+	}
+	inputs, err := m.readInput(h)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.readSignature(h, inputs); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Message) readKey(h http.Header) error {
 	keys, err := readField(h, fieldKey, maxSignatureKey)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	label, err := chooseLabel(keys.names())
-	if err != nil {
-		return nil, err
+	key := &keys[0]
+	if len(keys) > 1 {
+		key = keys.get("sig")
 	}
-	m := &Message{Label: label}
-	if err := m.readKey(keys); err != nil {
-		return nil, err
+	switch {
+	case key == nil:
+		return malformed(fieldKey, "several members and none named sig")
+	case key.value.kind != kindToken:
+		return malformed(fieldKey, "the scheme is not a token")
 	}
+	m.Label, m.Scheme, m.key = key.name, key.value.text, key.params
+	return nil
+}
+
+func (m *Message) readInput(h http.Header) (dictionary, error) {
 	inputs, err := readField(h, fieldInput, maxInput)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.readInput(inputs); err != nil {
-		return nil, err
+	input := inputs.get(m.Label)
+	switch {
+	case input == nil:
+		return nil, malformed(fieldInput, "no member of the label")
+	case !input.isList():
+		return nil, malformed(fieldInput, "the member is not a list of components")
 	}
-	signatures, err := readField(h, fieldSignature, maxSignature)
-	if err != nil {
-		return nil, err
-	}
-	return m, m.readSignature(signatures)
-}
-
-func chooseLabel(names []string) (string, error) {
-	if len(names) == 1 {
-		return names[0], nil
-	}
-	for _, n := range names {
-		if n == "sig" {
-			return n, nil
-		}
-	}
-	return "", malformed(fieldKey, "several members and none named sig")
-}
-
-func (m *Message) readKey(keys *field) error {
-	member, ok := keys.Get(m.Label)
-	if !ok {
-		return malformed(fieldKey, "no member of the label")
-	}
-	item, ok := member.(httpsfv.Item)
-	if !ok {
-		return malformed(fieldKey, "the member is a list")
-	}
-	scheme, ok := item.Value.(httpsfv.Token)
-	if !ok {
-		return malformed(fieldKey, "the scheme is not a token")
-	}
-	m.Scheme, m.params = string(scheme), item.Params
-	return nil
-}
-
-func (m *Message) readInput(inputs *field) error {
-	member, ok := inputs.Get(m.Label)
-	if !ok {
-		return malformed(fieldInput, "no member of the label")
-	}
-	list, ok := member.(httpsfv.InnerList)
-	if !ok {
-		return malformed(fieldInput, "the member is not a list of components")
-	}
-	m.raw, m.times = inputs.raw(m.Label), list.Params
-	return m.readComponents(list.Items)
+	m.raw, m.params = input.text, input.params
+	return inputs, m.readComponents(input.items)
 }
 
 // readComponents refuses what is no list of names. What may be said about names
 // that are not acceptable is kept for [Message.CheckComponents].
-func (m *Message) readComponents(items []httpsfv.Item) error {
+func (m *Message) readComponents(items []item) error {
 	if len(items) > MaxComponents {
-		m.components = componentsError("more components than are read")
+		m.unfit = "more components than are read"
 		return nil
 	}
 	m.Components = make([]string, 0, len(items))
 	for _, item := range items {
-		name, ok := item.Value.(string)
+		name, ok := item.value.str()
 		if !ok {
 			return malformed(fieldInput, "a component is not a string")
 		}
 		switch {
-		case len(item.Params.Names()) > 0:
-			m.components = componentsError("a component with parameters")
-		case !isComponent(name):
-			m.components = componentsError("a component that is not known")
+		case item.params:
+			m.unfit = "a component with parameters"
+		case !IsComponent(name):
+			m.unfit = "a component that is not known"
 		case m.Covers(name):
-			m.components = componentsError("a component twice")
+			m.unfit = "a component twice"
 		}
 		m.Components = append(m.Components, name)
 	}
 	return nil
 }
 
-func (m *Message) readSignature(signatures *field) error {
-	member, ok := signatures.Get(m.Label)
-	if !ok {
-		return malformed(fieldSignature, "no member of the label")
+// readSignature wants a signature for each member of Signature-Input, and none
+// besides (RFC 9421, section 4).
+func (m *Message) readSignature(h http.Header, inputs dictionary) error {
+	signatures, err := readField(h, fieldSignature, maxSignature)
+	if err != nil {
+		return err
 	}
-	item, ok := member.(httpsfv.Item)
-	if !ok {
-		return malformed(fieldSignature, "the member is a list")
+	for i := range signatures {
+		if inputs.get(signatures[i].name) == nil {
+			return malformed(fieldSignature, "a label that Signature-Input does not have")
+		}
 	}
-	if m.signature, ok = item.Value.([]byte); !ok {
+	if len(signatures) != len(inputs) {
+		return malformed(fieldSignature, "no signature for a label of Signature-Input")
+	}
+	var ok bool
+	if m.signature, ok = signatures.get(m.Label).value.octets(); !ok {
 		return malformed(fieldSignature, "the member is not a byte sequence")
 	}
 	return nil
@@ -186,20 +174,15 @@ func (m *Message) readSignature(signatures *field) error {
 
 // Covers reports whether name is covered.
 func (m *Message) Covers(name string) bool {
-	for _, c := range m.Components {
-		if c == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(m.Components, name)
 }
 
 // CheckComponents wants every component to be one that [Message.Base] knows, once
 // and without parameters, and required to be among them. The error wraps
 // [ErrComponents].
 func (m *Message) CheckComponents(required ...string) error {
-	if m.components != nil {
-		return m.components
+	if m.unfit != "" {
+		return componentsError(m.unfit)
 	}
 	for _, name := range required {
 		if !m.Covers(name) {
@@ -209,15 +192,23 @@ func (m *Message) CheckComponents(required ...string) error {
 	return nil
 }
 
-// isComponent reports whether Base can tell the value of name: one of four
-// derived components, or any field, in lower case (RFC 9421, section 2). Host is
-// a field that Go's server takes away; @authority says the same.
-func isComponent(name string) bool {
+// IsComponent reports whether [Message.Base] can tell the value of name: one of four
+// derived components, or any field of up to 128 bytes, in lower case (RFC 9421,
+// section 2). Host is a field that Go's server takes away; @authority says the same.
+func IsComponent(name string) bool {
 	switch name {
 	case "@method", "@authority", "@path", "@query":
 		return true
 	case "", "host":
 		return false
 	}
-	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~") == ""
+	if len(name) > maxName {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; !isTokenChar(c) || 'A' <= c && c <= 'Z' || c == ':' || c == '/' {
+			return false
+		}
+	}
+	return true
 }

@@ -1,31 +1,31 @@
 package httpsig
 
 import (
-	"fmt"
 	"time"
-
-	"github.com/dunglas/httpsfv"
 
 	"github.com/keywright/keywright/internal/jose"
 )
 
 // Has reports whether the key has a parameter of this name.
 func (m *Message) Has(name string) bool {
-	_, ok := m.params.Get(name)
+	_, ok := m.key.get(name)
 	return ok
 }
 
 // Param returns a parameter of the key that is a string or, as some write them,
 // a token. ok is false where there is none or it is of another type.
 func (m *Message) Param(name string) (value string, ok bool) {
-	v, _ := m.params.Get(name)
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case httpsfv.Token:
-		return string(v), true
+	v, _ := m.key.get(name)
+	if v.kind == kindToken {
+		return v.text, true
 	}
-	return "", false
+	return v.str()
+}
+
+// StringParam is like Param, for strings alone.
+func (m *Message) StringParam(name string) (value string, ok bool) {
+	v, _ := m.key.get(name)
+	return v.str()
 }
 
 // Times are those of a signature, in whole seconds.
@@ -55,29 +55,38 @@ func (m *Message) Times() (Times, error) {
 }
 
 func (m *Message) second(name string) (time.Time, bool, error) {
-	v, ok := m.times.Get(name)
+	v, ok := m.params.get(name)
 	if !ok {
 		return time.Time{}, false, nil
 	}
-	n, ok := v.(int64)
+	n, ok := v.integer()
 	if !ok || n < 0 {
 		return time.Time{}, false, malformed(fieldInput, name+" is not a number of seconds")
 	}
 	return time.Unix(n, 0), true, nil
 }
 
-// algorithms are the names that RFC 9421, section 6.2.2, has for those of jose.
-var algorithms = map[string]string{"EdDSA": "ed25519", "ES256": "ecdsa-p256-sha256"}
+// algorithmOf names the algorithm of a key (RFC 9421, section 6.2.2), and returns
+// "" for those that are not in use here.
+func algorithmOf(key jose.Key) string {
+	switch key.Algorithm() {
+	case "EdDSA":
+		return "ed25519"
+	case "ES256":
+		return "ecdsa-p256-sha256"
+	}
+	return ""
+}
 
 // checkAlgorithm wants the parameter alg, where there is one, to be that of the
 // key (RFC 9421, section 3.2, step 6.5).
 func (m *Message) checkAlgorithm(key jose.Key) error {
-	v, ok := m.times.Get("alg")
+	v, ok := m.params.get("alg")
 	if !ok {
 		return nil
 	}
-	if name, _ := v.(string); name == "" || name != algorithms[key.Algorithm()] {
-		return fmt.Errorf("%w: alg is not that of the key", ErrMalformed)
+	if name, _ := v.str(); name != algorithmOf(key) {
+		return malformed(fieldInput, "alg is not that of the key")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,32 +23,36 @@ type Signing struct {
 	Expires    time.Time // zero: none
 }
 
-// Sign sets the three fields of r, and nothing else. signer has an Ed25519 or a
-// P-256 key. Covered fields must be there, in one line each.
+// Sign sets the three fields of r, and nothing else; after an error r has none of
+// them. signer has an Ed25519 or a P-256 key. Covered fields must be there, in one
+// line each. What [Parse], [Message.CheckComponents] or [Message.Times] would
+// refuse is not signed.
 func Sign(r *http.Request, s Signing, signer crypto.Signer) error {
+	err := s.sign(r, signer)
+	if err != nil {
+		for _, name := range []string{fieldKey, fieldInput, fieldSignature} {
+			r.Header.Del(name)
+		}
+	}
+	return err
+}
+
+func (s Signing) sign(r *http.Request, signer crypto.Signer) error {
 	key, err := jose.PublicKey(signer.Public())
 	if err != nil {
 		return fmt.Errorf("httpsig: %w", err)
 	}
-	if s.Label == "" {
-		s.Label = "sig"
+	if algorithmOf(key) == "" {
+		return fmt.Errorf("httpsig: %w: a key for %s", jose.ErrUnsupportedAlgorithm, key.Algorithm())
 	}
-	if len(s.Components) > MaxComponents {
-		return componentsError("more components than are read")
+	label := s.Label
+	if label == "" {
+		label = "sig"
 	}
-	for i, name := range s.Components {
-		if !isComponent(name) {
-			return componentsError(fmt.Sprintf("cannot cover %q", name))
-		}
-		for _, other := range s.Components[:i] {
-			if other == name {
-				return componentsError("a component twice")
-			}
-		}
-	}
-	params := s.params()
-	r.Header.Set(fieldKey, s.Label+"="+s.Key)
-	b, err := base(r, s.Authority, s.Components, params)
+	r.Header.Set(fieldKey, label+"="+s.Key)
+	r.Header.Set(fieldInput, label+"="+s.params())
+	r.Header.Set(fieldSignature, label+"=::")
+	b, err := s.base(r)
 	if err != nil {
 		return err
 	}
@@ -55,9 +60,26 @@ func Sign(r *http.Request, s Signing, signer crypto.Signer) error {
 	if err != nil {
 		return fmt.Errorf("httpsig: %w", err)
 	}
-	r.Header.Set(fieldInput, s.Label+"="+params)
-	r.Header.Set(fieldSignature, s.Label+"=:"+base64.StdEncoding.EncodeToString(signature)+":")
+	r.Header.Set(fieldSignature, label+"=:"+base64.StdEncoding.EncodeToString(signature)+":")
 	return nil
+}
+
+// base is what a verifier will make of r.
+func (s Signing) base(r *http.Request) ([]byte, error) {
+	m, err := Parse(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := m.Times(); err != nil {
+		return nil, err
+	}
+	if err := m.CheckComponents(); err != nil {
+		return nil, err
+	}
+	if !slices.Equal(m.Components, s.Components) {
+		return nil, componentsError("a component that is not known")
+	}
+	return m.Base(r, s.Authority)
 }
 
 func (s Signing) params() string {

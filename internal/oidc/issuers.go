@@ -140,19 +140,22 @@ func (s *Issuers) build(issuer string) (Trust, error) {
 			return Trust{}, err
 		}
 	}
-	t.Keys = egress.NewKeySet(s.now, func(ctx context.Context) ([]byte, error) { return s.fetch(ctx, issuer, c.JWKSURL) })
+	t.Keys = egress.NewKeySet(s.now, func(ctx context.Context) (egress.Document, error) { return s.fetch(ctx, issuer, c.JWKSURL) })
 	t.Keys.Rejected = func(err error) { s.rejected(issuer, err) }
 	return t, nil
 }
 
-func (s *Issuers) fetch(ctx context.Context, issuer, jwksURL string) ([]byte, error) {
+// fetch leaves out for how long the issuer lets its keys be used: it is the same
+// hour for all, whatever their web servers add.
+func (s *Issuers) fetch(ctx context.Context, issuer, jwksURL string) (egress.Document, error) {
 	if jwksURL == "" {
 		var err error
 		if jwksURL, err = s.client.Discover(ctx, issuer); err != nil {
-			return nil, err
+			return egress.Document{}, err
 		}
 	}
-	return s.client.JWKS(ctx, jwksURL)
+	doc, err := s.client.JWKS(ctx, jwksURL)
+	return egress.Document{Text: doc.Text}, err
 }
 
 // algorithms spells out the names that headers use.
