@@ -39,8 +39,12 @@ type Admitted struct {
 	Claims       map[string]json.RawMessage // further ones of its tokens
 	Scopes       []string                   // of its Principal on this server
 	By           string                     // public id of what has admitted it, for the audit
-	Ops          []store.Op                 // written with the agent, or nothing is; store.ErrLimit and ErrConflict deny
 	Pending      bool                       // a person has to decide: see Provider.Approve
+
+	// Ops are written with the agent, or with its application if it is Pending, or
+	// nothing is. store.ErrLimit denies; after store.ErrExists and ErrConflict the
+	// admission is asked again, a few times.
+	Ops []store.Op
 }
 
 var errNobody = errors.New("agentauth: the provider admits nobody")

@@ -70,7 +70,7 @@ func (w *world) wantError(a answer, status int, code string) {
 	}
 }
 
-func claimsOf(t *testing.T, token string) (header, claims map[string]any) {
+func claimsOf(t testing.TB, token string) (header, claims map[string]any) {
 	t.Helper()
 	parts := strings.Split(token, ".")
 	for i, to := range []*map[string]any{&header, &claims} {
@@ -81,7 +81,7 @@ func claimsOf(t *testing.T, token string) (header, claims map[string]any) {
 	return header, claims
 }
 
-func jwkOf(t *testing.T, key crypto.Signer, alg string) string {
+func jwkOf(t testing.TB, key crypto.Signer, alg string) string {
 	t.Helper()
 	k, err := jose.PublicKey(key.Public())
 	must(t, err)
@@ -90,7 +90,7 @@ func jwkOf(t *testing.T, key crypto.Signer, alg string) string {
 	return string(text)
 }
 
-func thumbprint(t *testing.T, key crypto.Signer) string {
+func thumbprint(t testing.TB, key crypto.Signer) string {
 	t.Helper()
 	k, err := jose.PublicKey(key.Public())
 	must(t, err)

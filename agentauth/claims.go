@@ -131,6 +131,7 @@ func (v *Verifier) readPersonClaims(t *token, c jose.Claims) error {
 	if c.Has("scope") || c.Has("account") {
 		return badClaim("scope and account are not for person tokens")
 	}
+	t.ps = t.issuer
 	return readAudience(t, c)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,10 +128,10 @@ func (p *Provider) checkApplicant(agentID, ps string) error {
 }
 
 // enroll makes an agent of who asks, or gives one that is enrolled another token.
-func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCall) (enrollResponse, error) {
-	var resp enrollResponse
+func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCall) (enrollAnswer, error) {
+	var resp enrollAnswer
 	err := endpoint.Retry(func() error {
-		records, err := p.host.Store.Get(ctx, agent.Key(c.jkt))
+		records, err := p.host.Store.Get(ctx, agent.Key(c.jkt), p.applicationKey(c.jkt))
 		if err != nil {
 			return err
 		}
@@ -139,9 +140,12 @@ func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCa
 		case err != nil:
 			return err
 		case a == nil:
-			resp, err = p.admit(ctx, c)
+			resp, err = p.admit(ctx, c, records[1])
+			if err != nil && p.cameFirst(ctx, c.jkt, err) {
+				err = store.ErrConflict
+			}
 		default:
-			resp, err = p.enrollAgain(ctx, c, a)
+			resp.enrollResponse, err = p.enrollAgain(ctx, c, a)
 		}
 		return err
 	})
@@ -171,24 +175,39 @@ func (p *Provider) enrollAgain(ctx context.Context, c enrollCall, a *agentRecord
 	return p.enrolled(ctx, "agent.enrolled_again", c, a, t, append(ops, store.Check(record)))
 }
 
-// admit asks whether the applicant may be an agent, and makes it one.
-func (p *Provider) admit(ctx context.Context, c enrollCall) (enrollResponse, error) {
+// admit asks whether the applicant may be an agent, and makes it one. waits is the
+// record of its application, if it has one.
+func (p *Provider) admit(ctx context.Context, c enrollCall, waits store.Record) (enrollAnswer, error) {
 	to, err := p.admission(ctx, c.Applicant)
 	if err != nil {
-		return enrollResponse{}, admissionError(err)
+		return enrollAnswer{}, admissionError(err)
 	}
 	if to.Pending {
-		return p.hold(ctx, c, to)
+		return p.hold(ctx, c, to, waits)
 	}
 	a, ops, err := p.newAgent(ctx, c.Applicant, c.key, to)
 	if err != nil {
-		return enrollResponse{}, err
+		return enrollAnswer{}, err
 	}
 	t, more, err := p.tokenFor(ctx, a, a.key)
 	if err != nil {
-		return enrollResponse{}, err
+		return enrollAnswer{}, err
 	}
-	return p.enrolled(ctx, "agent.enrolled", c, a, t, append(ops, more...))
+	if waits.Exists() {
+		more = append(more, store.Delete(waits))
+	}
+	resp, err := p.enrolled(ctx, "agent.enrolled", c, a, t, slices.Concat(ops, to.Ops, more))
+	return enrollAnswer{enrollResponse: resp}, err
+}
+
+// cameFirst reports whether a key is denied that was enrolled meanwhile: it is
+// itself what has used up its admission.
+func (p *Provider) cameFirst(ctx context.Context, jkt string, err error) bool {
+	if keywright.AsError(err).Code != keywright.CodeDenied {
+		return false
+	}
+	records, err := p.host.Store.Get(ctx, agent.Key(jkt))
+	return err == nil && records[0].Exists()
 }
 
 func admissionError(err error) error {
@@ -196,74 +215,6 @@ func admissionError(err error) error {
 		return err
 	}
 	return denied(err)
-}
-
-// newAgent makes the records of an agent that is admitted.
-func (p *Provider) newAgent(ctx context.Context, c Applicant, key jose.Key, to Admitted) (*agentRecord, []store.Op, error) {
-	id := to.AgentID
-	if id == "" {
-		id = c.AgentID
-	}
-	if id == "" {
-		id = AgentID{c.Thumbprint, p.domain}.String()
-	}
-	ps := to.PersonServer
-	if ps == "" {
-		ps = c.PersonServer
-	}
-	if err := p.checkApplicant(id, ps); err != nil {
-		return nil, nil, err
-	}
-	if err := p.checkAdmitted(to); err != nil {
-		return nil, nil, keywright.Wrap(keywright.CodeInternal, err)
-	}
-	jwk, err := jose.MarshalJWK(key.WithKeyID(""), algorithmOf(key))
-	if err != nil {
-		return nil, nil, err
-	}
-	now := p.host.Hooks.Now().UTC().Truncate(time.Second)
-	a := &agentRecord{jkt: c.Thumbprint, key: key}
-	a.Record = agent.Record{Name: id, JWK: jwk, Scopes: to.Scopes, Created: now}
-	a.enrollment = enrollment{Provider: p.issuer, PersonServer: ps, TokenLife: to.TokenLife, Claims: to.Claims, AdmittedBy: to.By}
-	ownership, err := p.own(ctx, id, c.Thumbprint, now)
-	if err != nil {
-		return nil, nil, err
-	}
-	record, err := a.record()
-	return a, append([]store.Op{store.Insert(record), ownership}, to.Ops...), err
-}
-
-func (p *Provider) checkAdmitted(to Admitted) error {
-	for name := range to.Claims {
-		if registered[name] {
-			return errors.New("agentauth: Admitted.Claims: " + name + " is not for an admission to say")
-		}
-	}
-	if to.TokenLife != 0 && (to.TokenLife <= minTokenLife || to.TokenLife > maxAgentLife) {
-		return errors.New("agentauth: Admitted.TokenLife: want more than 5 minutes and at most 24 hours")
-	}
-	return nil
-}
-
-// own makes the key the owner of an identifier that nobody else ever had.
-func (p *Provider) own(ctx context.Context, id, jkt string, now time.Time) (store.Op, error) {
-	records, err := p.host.Store.Get(ctx, ownerKey(id))
-	if err != nil {
-		return store.Op{}, err
-	}
-	o, err := readOwner(records[0])
-	switch {
-	case err != nil:
-		return store.Op{}, err
-	case o != nil && o.Thumbprint != jkt:
-		return store.Op{}, keywright.Wrap(keywright.CodeAgentIDInUse, nil)
-	case o != nil:
-		o.Deleted = time.Time{}
-		record, err := o.record(id)
-		return store.Replace(record), err
-	}
-	record, err := owner{Thumbprint: jkt, Since: now}.record(id)
-	return store.Insert(record), err
 }
 
 // enrolled writes all that an enrolment changes, and answers it.
@@ -275,24 +226,31 @@ func (p *Provider) enrolled(ctx context.Context, event string, c enrollCall, a *
 	if err := p.host.Commit(ctx, e, ops...); err != nil {
 		return enrollResponse{}, p.commitError(err)
 	}
+	return p.enrollmentOf(a, t), nil
+}
+
+func (p *Provider) enrollmentOf(a *agentRecord, t issued) enrollResponse {
 	resp := enrollResponse{AgentToken: t.text, KeyID: a.jkt, AgentID: a.Name, ExpiresIn: int64(t.life / time.Second)}
 	if !p.hideAgents {
 		resp.JWKSURI = p.agentURL(a.Name)
 	}
-	return resp, nil
+	return resp
 }
 
 // commitError tells a replay, and an admission that was used up meanwhile, from
 // what is to be tried again.
 func (p *Provider) commitError(err error) error {
-	op, ok := errors.AsType[*store.OpError](err)
-	switch {
-	case !ok:
-		return err
-	case op.Op.Record.Kind == KindSeen && errors.Is(err, store.ErrExists):
-		return p.policies.enroll.challenged(replayed(err))
-	case errors.Is(err, store.ErrLimit):
+	if errors.Is(err, store.ErrLimit) {
 		return denied(err)
+	}
+	return replayedAt(p.policies.enroll, err)
+}
+
+// replayedAt is replayed for who has come to an endpoint with policy c. Other
+// errors stay as they are.
+func replayedAt(c policy, err error) error {
+	if op, ok := errors.AsType[*store.OpError](err); ok && op.Op.Record.Kind == KindSeen && errors.Is(err, store.ErrExists) {
+		return c.challenged(replayed(err))
 	}
 	return err
 }

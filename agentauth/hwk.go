@@ -3,7 +3,6 @@ package agentauth
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/keywright/keywright"
@@ -14,7 +13,7 @@ import (
 // scheme tells the scheme of a request, if p accepts it.
 func (p policy) scheme(m *httpsig.Message, compat Compat) (Scheme, bool) {
 	scheme := Scheme(m.Scheme)
-	if scheme == SchemeJWKSURI && compat.LegacyJWKSURI && m.Has("uri") {
+	if scheme == SchemeJWKSURI && compat.LegacyJWKSURI && m.Has("uri") && !m.Has("id") {
 		scheme = SchemeJWKS
 	}
 	return scheme, slices.Contains(p.Schemes, scheme)
@@ -26,15 +25,12 @@ func (v *Verifier) byKey(m *httpsig.Message) (signer, error) {
 	if err != nil {
 		return signer{}, err
 	}
-	if err := checkAlgorithm(key, v.compat.HWKWithoutAlg, v.compat.AcceptEdDSA); err != nil {
-		return signer{}, err
-	}
 	return signedBy(key)
 }
 
 func (v *Verifier) inlineKey(m *httpsig.Message) (jose.Key, error) {
-	if m.Has("jwk") && v.compat.LegacyHWKJWKParam {
-		return inlineJWK(m)
+	if m.Has("jwk") && !m.Has("kty") && v.compat.LegacyHWKJWKParam {
+		return v.inlineJWK(m)
 	}
 	if m.Has("kid") && !v.compat.HWKWithoutAlg {
 		return jose.Key{}, refuse(keywright.CodeInvalidKey, "kid is not for scheme hwk", nil)
@@ -44,23 +40,41 @@ func (v *Verifier) inlineKey(m *httpsig.Message) (jose.Key, error) {
 			return jose.Key{}, refuse(keywright.CodeInvalidKey, "the key is a private one", nil)
 		}
 	}
-	var p jose.PublicJWK
-	for _, f := range []struct {
-		name string
-		to   *string
-		need bool
-	}{{"kty", &p.Type, true}, {"crv", &p.Curve, false}, {"x", &p.X, false}, {"y", &p.Y, false}, {"alg", &p.Algorithm, false}} {
-		value, ok := m.Param(f.name)
-		if !ok && (f.need || m.Has(f.name)) {
-			return jose.Key{}, refuse(keywright.CodeInvalidKey, fmt.Sprintf("%s is missing or not a string", f.name), nil)
+	p, err := readInline(m)
+	if err != nil {
+		return jose.Key{}, err
+	}
+	if m.Has("alg") || !v.compat.HWKWithoutAlg {
+		if err := checkName(p.Algorithm, v.compat.AcceptEdDSA); err != nil {
+			return jose.Key{}, err
 		}
-		*f.to = value
 	}
 	key, err := p.Read()
 	if err != nil {
 		return jose.Key{}, badKey(err)
 	}
 	return key, nil
+}
+
+// readInline reads the parameters of a key. Names may come as tokens, as some
+// write them; numbers may not, since few of them can.
+func readInline(m *httpsig.Message) (jose.PublicJWK, error) {
+	var p jose.PublicJWK
+	for _, f := range []struct {
+		name   string
+		to     *string
+		number bool
+	}{{"kty", &p.Type, false}, {"crv", &p.Curve, false}, {"alg", &p.Algorithm, false}, {"x", &p.X, true}, {"y", &p.Y, true}} {
+		value, ok := m.Param(f.name)
+		if f.number {
+			value, ok = m.StringParam(f.name)
+		}
+		if !ok && (f.name == "kty" || m.Has(f.name)) {
+			return p, refuse(keywright.CodeInvalidKey, f.name+" is missing or not a string", nil)
+		}
+		*f.to = value
+	}
+	return p, nil
 }
 
 // isSymmetric reports whether the key is none of the algorithms here at all,
@@ -71,7 +85,7 @@ func isSymmetric(m *httpsig.Message) bool {
 }
 
 // inlineJWK reads the form of before June 2026.
-func inlineJWK(m *httpsig.Message) (jose.Key, error) {
+func (v *Verifier) inlineJWK(m *httpsig.Message) (jose.Key, error) {
 	text, _ := m.Param("jwk")
 	data, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
@@ -81,18 +95,21 @@ func inlineJWK(m *httpsig.Message) (jose.Key, error) {
 	if err != nil {
 		return jose.Key{}, badKey(err)
 	}
-	return key, nil
+	return key, checkAlgorithm(key, v.compat.HWKWithoutAlg, v.compat.AcceptEdDSA)
 }
 
 // checkAlgorithm wants the key to say what it is for, by a name that means one
 // thing (RFC 9864).
 func checkAlgorithm(key jose.Key, withoutAlg, eddsa bool) error {
-	switch name := key.DeclaredAlgorithm(); {
-	case name == nameEd25519, name == nameES256:
+	name := key.DeclaredAlgorithm()
+	if name == "" && withoutAlg && (key.Algorithm() == "EdDSA" || key.Algorithm() == nameES256) {
 		return nil
-	case name == "EdDSA" && eddsa:
-		return nil
-	case name == "" && withoutAlg && (key.Algorithm() == "EdDSA" || key.Algorithm() == nameES256):
+	}
+	return checkName(name, eddsa)
+}
+
+func checkName(name string, eddsa bool) error {
+	if name == nameEd25519 || name == nameES256 || name == "EdDSA" && eddsa {
 		return nil
 	}
 	return refuse(keywright.CodeUnsupportedAlgorithm, "alg of the key: want "+nameEd25519+" or "+nameES256, nil)

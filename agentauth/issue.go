@@ -2,6 +2,7 @@ package agentauth
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"encoding/json"
 	"maps"
@@ -32,25 +33,35 @@ var registered = map[string]bool{
 
 // agentClaims are what an agent token says (AAuth, section "Agent Tokens").
 type agentClaims struct {
-	subject, ps, parent string
-	key                 jose.Key
-	life                time.Duration
-	notAfter            time.Time // zero: no bound
-	more                map[string]json.RawMessage
+	issuer, subject, ps, parent string
+	key                         jose.Key
+	life                        time.Duration
+	notAfter                    time.Time // zero: no bound
+	more                        map[string]json.RawMessage
 }
 
 // issue makes an agent token.
 func (p *Provider) issue(ctx context.Context, c agentClaims) (issued, error) {
-	now := p.host.Hooks.Now().Truncate(time.Second)
+	c.issuer = p.issuer
 	if c.life == 0 {
 		c.life = p.life
 	}
+	if err := p.checkForeign(ctx, c.key); err != nil {
+		return issued{}, err
+	}
+	signer, kid, err := p.keys.signer(ctx)
+	if err != nil {
+		return issued{}, err
+	}
+	return c.sign(signer, kid, p.host.Hooks.Now())
+}
+
+// sign makes the token, with the key of an id.
+func (c agentClaims) sign(signer crypto.Signer, kid string, now time.Time) (issued, error) {
+	now = now.Truncate(time.Second)
 	expires := now.Add(c.life)
 	if !c.notAfter.IsZero() && expires.After(c.notAfter) {
 		expires = c.notAfter
-	}
-	if err := p.checkForeign(ctx, c.key); err != nil {
-		return issued{}, err
 	}
 	jwk, err := jose.MarshalJWK(c.key.WithKeyID(""), algorithmOf(c.key))
 	if err != nil {
@@ -62,7 +73,7 @@ func (p *Provider) issue(ctx context.Context, c agentClaims) (issued, error) {
 		claims[name] = value
 	}
 	maps.Copy(claims, map[string]any{
-		"iss": p.issuer, "dwk": RoleAgentProvider, "sub": c.subject, "cnf": confirmation{jwk},
+		"iss": c.issuer, "dwk": RoleAgentProvider, "sub": c.subject, "cnf": confirmation{jwk},
 		"jti": t.jti, "iat": now.Unix(), "exp": expires.Unix(),
 	})
 	for name, value := range map[string]string{"ps": c.ps, "parent_agent": c.parent} {
@@ -70,7 +81,7 @@ func (p *Provider) issue(ctx context.Context, c agentClaims) (issued, error) {
 			claims[name] = value
 		}
 	}
-	t.text, err = p.keys.sign(ctx, AgentToken, claims)
+	t.text, err = signToken(signer, kid, AgentToken, claims)
 	return t, err
 }
 
@@ -91,11 +102,21 @@ func (p *Provider) checkForeign(ctx context.Context, key jose.Key) error {
 // tokenFor makes a token for an enrolled agent, bound to key, and what is to be
 // written with it.
 func (p *Provider) tokenFor(ctx context.Context, a *agentRecord, key jose.Key) (issued, []store.Op, error) {
-	t, err := p.issue(ctx, agentClaims{subject: a.Name, ps: a.PersonServer, key: key, life: a.TokenLife, more: a.Claims})
-	if err != nil || a.PersonServer == "" {
+	return p.recorded(ctx, a, agentClaims{subject: a.Name, ps: a.PersonServer, key: key, life: a.TokenLife, more: a.Claims})
+}
+
+// recorded makes a token of an agent or one of its sub-agents, with the record
+// that it can be revoked by.
+func (p *Provider) recorded(ctx context.Context, a *agentRecord, c agentClaims) (issued, []store.Op, error) {
+	t, err := p.issue(ctx, c)
+	if err != nil || c.ps == "" {
 		return t, nil, err
 	}
+	data, err := json.Marshal(revocable{ID: t.jti, PersonServer: c.ps})
+	if err != nil {
+		return issued{}, nil, err
+	}
 	return t, []store.Op{store.Insert(store.Record{
-		Kind: KindAgentToken, ID: store.ID(a.jkt, t.jti), Expires: t.expires, Data: []byte("{}"),
+		Kind: KindAgentToken, ID: store.ID(a.jkt, t.jti), Expires: t.expires, Data: data,
 	})}, nil
 }

@@ -3,7 +3,9 @@ package agentauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -11,48 +13,82 @@ import (
 	"github.com/keywright/keywright/keystore"
 )
 
-// Sync makes sure that there is a key to sign with, and generates one if there is
-// none, for which the key store must be a [keystore.Generator]. Call it when the
-// server starts; any number of replicas may at once.
+// maxSigningKeys leaves others, who read at most twice as many, room.
+const maxSigningKeys = jose.MaxKeys / 2
+
+// Sync makes sure that there is a key to sign with, and generates one if none was
+// ever added, for which the key store must be a [keystore.Generator]. It fails if
+// the key store cannot load the key. Call it when the server starts; any number of
+// replicas may at once.
 func (s *SigningKeys) Sync(ctx context.Context) error {
 	ring, err := s.ring(ctx)
 	if err != nil {
 		return err
 	}
-	if i := ring.active(); i >= 0 {
-		_, err := s.load(ctx, ring, i)
-		return err
-	}
-	key, err := s.generate(ctx)
-	if err != nil {
-		return err
-	}
-	added := false
-	err = s.change(ctx, keywright.Event{Name: "agent.signing_key_added", Target: key.Handle()}, func(keys []ringKey, now time.Time) ([]ringKey, error) {
-		if added = len(keys) == 0; !added {
-			return keys, nil // another replica was faster
+	if len(ring.Keys) == 0 {
+		if _, err := s.addNew(ctx, keywright.Principal{}, true); err != nil {
+			return err
 		}
-		k, err := newRingKey(key, KeyActive, now)
-		return []ringKey{k}, err
-	})
-	if d, ok := s.keys.(keystore.Deleter); ok && (err != nil || !added) {
-		err = errors.Join(err, d.Delete(ctx, key.Handle()))
 	}
+	_, _, err = s.signer(ctx)
 	return err
 }
 
-func (s *SigningKeys) generate(ctx context.Context) (keystore.Key, error) {
-	g, ok := s.keys.(keystore.Generator)
-	if !ok {
-		return nil, errors.New("agentauth: the key store generates no keys: make one and call SigningKeys.Add")
+// addNew generates a key and publishes it; as the first, only if there is no other.
+func (s *SigningKeys) addNew(ctx context.Context, actor keywright.Principal, first bool) (kid string, err error) {
+	key, made, err := s.generate(ctx)
+	if err != nil {
+		return "", err
 	}
-	return g.Generate(ctx, keystore.KeyOptions{})
+	added := false
+	err = s.change(ctx, addedEvent(made, actor), func(keys []ringKey, now time.Time) ([]ringKey, error) {
+		// The answer to a write that succeeded may have been lost.
+		added = slices.ContainsFunc(keys, made.is)
+		if added || first && len(keys) > 0 {
+			return keys, nil
+		}
+		keys, err := appendKey(keys, made, now)
+		added = err == nil
+		return keys, err
+	})
+	if !added || wasRefused(err) {
+		err = errors.Join(err, s.discard(ctx, key))
+	}
+	return made.ID, err
 }
 
-func newRingKey(key keystore.Key, state KeyState, now time.Time) (ringKey, error) {
+// generate makes an Ed25519 key or, where the key store has none, one of P-256.
+func (s *SigningKeys) generate(ctx context.Context) (keystore.Key, ringKey, error) {
+	g, ok := s.keys.(keystore.Generator)
+	if !ok {
+		return nil, ringKey{}, errors.New("agentauth: the key store generates no keys: make one and call SigningKeys.Add")
+	}
+	key, err := g.Generate(ctx, keystore.KeyOptions{})
+	if errors.Is(err, keystore.ErrUnsupportedKey) {
+		key, err = g.Generate(ctx, keystore.KeyOptions{Algorithm: keystore.ES256})
+	}
+	if err != nil {
+		return nil, ringKey{}, fmt.Errorf("agentauth: generate a signing key: %w", err)
+	}
+	made, err := newRingKey(key)
+	if err != nil {
+		return nil, ringKey{}, errors.Join(err, s.discard(ctx, key))
+	}
+	return key, made, nil
+}
+
+// discard deletes a key that was generated in vain, even if ctx is done.
+func (s *SigningKeys) discard(ctx context.Context, key keystore.Key) error {
+	if d, ok := s.keys.(keystore.Deleter); ok {
+		return d.Delete(context.WithoutCancel(ctx), key.Handle())
+	}
+	return nil
+}
+
+func newRingKey(key keystore.Key) (ringKey, error) {
 	public, err := jose.PublicKey(key.Public())
 	if err != nil {
-		return ringKey{}, err
+		return ringKey{}, fmt.Errorf("agentauth: signing key: %w", err)
 	}
 	if public.Algorithm() != "EdDSA" && public.Algorithm() != nameES256 {
 		return ringKey{}, errors.New("agentauth: signing key: want Ed25519 or P-256")
@@ -62,58 +98,79 @@ func newRingKey(key keystore.Key, state KeyState, now time.Time) (ringKey, error
 		return ringKey{}, err
 	}
 	jwk, err := jose.MarshalJWK(public, algorithmOf(public))
-	return ringKey{ID: kid, Handle: key.Handle(), JWK: jwk, State: state, Added: now}, err
+	return ringKey{ID: kid, Handle: key.Handle(), JWK: jwk}, err
+}
+
+func (k ringKey) is(other ringKey) bool { return k.ID == other.ID }
+
+func (k ringKey) as(state KeyState, added time.Time) ringKey {
+	k.State, k.Added = state, added
+	return k
+}
+
+func addedEvent(k ringKey, actor keywright.Principal) keywright.Event {
+	return keywright.Event{Name: "agent.signing_key_added", Actor: actor.Credential, Target: k.ID, Attrs: map[string]string{"handle": k.Handle}}
 }
 
 // Add publishes another key, which signs once it is made active. handle names it
 // in the key store; with "" one is generated. Without any key before it, it is
-// active at once. It returns the key's id, which is its thumbprint.
+// active at once. It returns the key's id, which is its thumbprint. It is
+// [keywright.CodeConflict] for a key that is published already, under a handle
+// that another has, and beyond 50 keys.
 func (s *SigningKeys) Add(ctx context.Context, actor keywright.Principal, handle string) (kid string, err error) {
-	var key keystore.Key
 	if handle == "" {
-		key, err = s.generate(ctx)
-	} else {
-		key, err = s.keys.Load(ctx, handle)
+		return s.addNew(ctx, actor, false)
 	}
+	key, err := s.keys.Load(ctx, handle)
+	if err != nil {
+		return "", fmt.Errorf("agentauth: signing key, handle %q: %w", handle, err)
+	}
+	made, err := newRingKey(key)
 	if err != nil {
 		return "", err
 	}
-	made, err := newRingKey(key, KeyNext, time.Time{})
-	if err != nil {
-		return "", err
-	}
-	return made.ID, s.change(ctx, keywright.Event{Name: "agent.signing_key_added", Actor: actor.Credential, Target: made.ID}, func(keys []ringKey, now time.Time) ([]ringKey, error) {
-		k := made
-		k.Added = now
-		switch {
-		case len(keys) == 0:
-			k.State = KeyActive
-		case slices.ContainsFunc(keys, func(o ringKey) bool { return o.ID == k.ID }):
-			return nil, keywright.Errorf(keywright.CodeConflict, "the key is published already")
-		case len(keys) >= jose.MaxKeys/2:
-			return nil, keywright.Errorf(keywright.CodeConflict, "too many keys: remove one first")
-		}
-		return append(keys, k), nil
+	return made.ID, s.change(ctx, addedEvent(made, actor), func(keys []ringKey, now time.Time) ([]ringKey, error) {
+		return appendKey(keys, made, now)
 	})
+}
+
+func appendKey(keys []ringKey, made ringKey, now time.Time) ([]ringKey, error) {
+	switch {
+	case len(keys) == 0:
+		return []ringKey{made.as(KeyActive, now)}, nil
+	case slices.ContainsFunc(keys, made.is):
+		return nil, keywright.Errorf(keywright.CodeConflict, "the key is published already")
+	case slices.ContainsFunc(keys, func(k ringKey) bool { return k.Handle == made.Handle }):
+		return nil, keywright.Errorf(keywright.CodeConflict, "another key of this handle is published")
+	case len(keys) >= maxSigningKeys:
+		return nil, keywright.Errorf(keywright.CodeConflict, "too many keys: retire one first")
+	}
+	return append(keys, made.as(KeyNext, now)), nil
 }
 
 // Activate makes a key the one that signs, and retires the one before it. It is
 // [keywright.CodeConflict] until the key has been published for [PublishedFor],
-// so that nobody is shown tokens by a key that they have not seen.
-func (s *SigningKeys) Activate(ctx context.Context, actor keywright.Principal, kid string) error {
-	return s.change(ctx, keywright.Event{Name: "agent.signing_key_activated", Actor: actor.Credential, Target: kid}, func(keys []ringKey, now time.Time) ([]ringKey, error) {
+// so that nobody is shown tokens by a key that they have not seen. With now it is
+// not waited for: others look for new keys once a minute at most and refuse our
+// tokens until they have. The key store must be able to load the key.
+func (s *SigningKeys) Activate(ctx context.Context, actor keywright.Principal, kid string, now bool) error {
+	if err := s.canSign(ctx, kid); err != nil {
+		return err
+	}
+	e := keywright.Event{Name: "agent.signing_key_activated", Actor: actor.Credential, Target: kid, Attrs: map[string]string{"now": strconv.FormatBool(now)}}
+	return s.change(ctx, e, func(keys []ringKey, at time.Time) ([]ringKey, error) {
 		i := slices.IndexFunc(keys, func(k ringKey) bool { return k.ID == kid })
 		switch {
 		case i < 0:
 			return nil, noSigningKey()
 		case keys[i].State == KeyActive:
 			return keys, nil
-		case now.Before(keys[i].Added.Add(PublishedFor)):
+		case !now && at.Before(keys[i].Added.Add(PublishedFor)):
 			return nil, keywright.Errorf(keywright.CodeConflict, "the key has been published for less than %v", PublishedFor)
 		}
 		for j := range keys {
 			if keys[j].State == KeyActive {
-				keys[j].State, keys[j].Ended = KeyRetired, now
+				keys[j].State, keys[j].Ended = KeyRetired, at
 			}
 		}
 		keys[i].State, keys[i].Ended = KeyActive, time.Time{}
@@ -121,12 +178,30 @@ func (s *SigningKeys) Activate(ctx context.Context, actor keywright.Principal, k
 	})
 }
 
+// canSign wants a key to be there before others rely on it.
+func (s *SigningKeys) canSign(ctx context.Context, kid string) error {
+	ring, err := s.ring(ctx)
+	if err != nil {
+		return err
+	}
+	i := ring.index(kid)
+	if i < 0 {
+		return noSigningKey()
+	}
+	if _, err := s.private(ctx, ring, i); err != nil {
+		return keywright.Wrap(keywright.CodeUnavailable, err)
+	}
+	return nil
+}
+
 // Retire takes a key out of what is published. It is [keywright.CodeConflict] for
 // the active key, and for one that has signed within a day: tokens of it may
-// live. With now, the key is withdrawn although they do, and they end: for keys
-// that others have got hold of.
+// live. With now, the key is withdrawn although they do, and they end: here at
+// once, and elsewhere when others look again, which they put off for as long as a
+// day while they cannot reach us. The private key stays in the key store.
 func (s *SigningKeys) Retire(ctx context.Context, actor keywright.Principal, kid string, now bool) error {
-	return s.change(ctx, keywright.Event{Name: "agent.signing_key_retired", Actor: actor.Credential, Target: kid}, func(keys []ringKey, at time.Time) ([]ringKey, error) {
+	e := keywright.Event{Name: "agent.signing_key_retired", Actor: actor.Credential, Target: kid, Attrs: map[string]string{"now": strconv.FormatBool(now)}}
+	return s.change(ctx, e, func(keys []ringKey, at time.Time) ([]ringKey, error) {
 		i := slices.IndexFunc(keys, func(k ringKey) bool { return k.ID == kid })
 		switch {
 		case i < 0:

@@ -2,9 +2,11 @@ package agentauth
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/agent"
 	"github.com/keywright/keywright/internal/jose"
 )
@@ -25,8 +27,12 @@ func (v *Verifier) readLegacyNaming(ctx context.Context, text string, now time.T
 		return nil, badClaim("iss is not that of the provider")
 	}
 	n := &naming{jkt: t.KeyID()}
-	if _, n.key, err = agent.Find(ctx, v.host.Store, n.jkt); err != nil {
-		return nil, denied(err)
+	_, n.key, err = agent.Find(ctx, v.host.Store, n.jkt)
+	switch {
+	case errors.Is(err, agent.ErrRefused):
+		return nil, refuse(keywright.CodeUnknownKey, "", err)
+	case err != nil:
+		return nil, keywright.Wrap(keywright.CodeUnavailable, err)
 	}
 	return n, v.completeNaming(n, t, iss, now)
 }

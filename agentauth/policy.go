@@ -1,6 +1,7 @@
 package agentauth
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -61,15 +62,19 @@ type Policy struct {
 	// compared with the body in any case.
 	CoverBody bool
 
-	MaxBody int64  // bytes of a body that is compared; 0: 1 MiB
+	MaxBody int64  // bytes of a body that is compared, and held meanwhile; 0: 1 MiB; at most 1 GiB
 	Replay  Replay // zero: ReplayUnsafe
 
-	// Enrolled admits keys of schemes hwk and jwks alone that belong to an agent
-	// or a runner enrolled on this server. The Principal has its name and scopes.
+	// Enrolled admits keys of schemes hwk, jkt-jwt and jwks alone that belong to an
+	// agent or a runner enrolled on this server; of jkt-jwt it is the durable key
+	// that does. The Principal has its name and scopes.
 	Enrolled bool
 }
 
-const defaultMaxBody = 1 << 20
+const (
+	defaultMaxBody = 1 << 20
+	mostMaxBody    = 1 << 30
+)
 
 var (
 	baseComponents = []string{"@method", "@authority", "@path", "signature-key"}
@@ -81,6 +86,7 @@ type policy struct {
 	Policy
 	tokens   []TokenType
 	audience string   // of person and auth tokens
+	access   string   // the access server that issues auth tokens; "": person servers do
 	required []string // of every request
 	deferred bool     // the caller writes the replay marker
 	accept   http.Header
@@ -88,6 +94,7 @@ type policy struct {
 
 func (p Policy) compile() (policy, error) {
 	c := policy{Policy: p, tokens: []TokenType{AgentToken}}
+	c.Schemes = slices.Clone(c.Schemes)
 	if len(c.Schemes) == 0 {
 		c.Schemes = []Scheme{SchemeJWT}
 	}
@@ -99,8 +106,8 @@ func (p Policy) compile() (policy, error) {
 		}
 	}
 	switch {
-	case c.MaxBody < 0:
-		return policy{}, fmt.Errorf("agentauth: Policy.MaxBody is negative")
+	case c.MaxBody < 0 || c.MaxBody > mostMaxBody:
+		return policy{}, errors.New("agentauth: Policy.MaxBody: want 0 to 1 GiB")
 	case c.MaxBody == 0:
 		c.MaxBody = defaultMaxBody
 	}
@@ -157,8 +164,11 @@ func (c policy) requiredFor(r *http.Request) []string {
 // with a signature that covers it alone.
 func isAAuth(values []string) bool {
 	return slices.ContainsFunc(values, func(v string) bool {
-		scheme, _, _ := strings.Cut(strings.TrimLeft(v, " \t"), " ")
-		return strings.EqualFold(scheme, "AAuth")
+		v = strings.TrimLeft(v, " \t")
+		if i := strings.IndexAny(v, " \t"); i >= 0 {
+			v = v[:i]
+		}
+		return strings.EqualFold(v, "AAuth")
 	})
 }
 

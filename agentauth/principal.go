@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/keywright/keywright"
@@ -25,7 +26,7 @@ const (
 )
 
 // principal tells who has signed. proof was accepted.
-func (v *Verifier) principal(ctx context.Context, proof *proof, p policy) (keywright.Principal, error) {
+func (v *Verifier) principal(ctx context.Context, proof *proof) (keywright.Principal, error) {
 	who := keywright.Principal{
 		Method: keywright.MethodAgent, Credential: proof.jkt,
 		Attrs: map[string]string{
@@ -46,7 +47,7 @@ func (v *Verifier) principal(ctx context.Context, proof *proof, p policy) (keywr
 	default:
 		who.Subject = proof.jkt
 	}
-	if err := v.enrolled(ctx, proof, p, &who); err != nil {
+	if err := v.enrolled(ctx, proof, &who); err != nil {
 		return keywright.Principal{}, err
 	}
 	if v.scopes != nil {
@@ -60,12 +61,14 @@ func (v *Verifier) principal(ctx context.Context, proof *proof, p policy) (keywr
 }
 
 func (t *token) describe(who *keywright.Principal) {
-	who.Issuer, who.Subject, who.Expires, who.Claims = t.issuer, t.subject, t.expires, t.claims
+	who.Issuer, who.Subject, who.Expires = t.issuer, t.subject, t.expires
+	who.Claims = slices.Clone(t.claims) // t is that of other requests too
 	who.Attrs[AttrTokenType], who.Attrs[AttrTokenID] = string(t.typ), t.jti
-	for name, value := range map[string]string{AttrPersonServer: t.ps, AttrParentAgent: t.parent} {
-		if value != "" {
-			who.Attrs[name] = value
-		}
+	if t.ps != "" {
+		who.Attrs[AttrPersonServer] = t.ps
+	}
+	if t.parent != "" {
+		who.Attrs[AttrParentAgent] = t.parent
 	}
 	switch t.typ {
 	case AgentToken:
@@ -75,31 +78,50 @@ func (t *token) describe(who *keywright.Principal) {
 	}
 }
 
-// enrolled adds what the record of an agent says that is enrolled here.
-func (v *Verifier) enrolled(ctx context.Context, proof *proof, p policy, who *keywright.Principal) error {
-	jkt := ""
+// enrolledAs returns the thumbprint of the key that the caller must be enrolled
+// with, or "".
+func (p policy) enrolledAs(proof *proof) string {
 	switch {
-	case proof.token != nil && proof.token.typ == AgentToken && v.local(proof.token.issuer) != nil:
-		jkt = proof.token.owner
+	case proof.token != nil:
+		return proof.token.owner
+	case p.Enrolled && proof.named != nil:
+		return proof.named.jkt
 	case p.Enrolled && (proof.scheme == SchemeHWK || proof.scheme == SchemeJWKS):
-		jkt = proof.jkt
-	default:
+		return proof.jkt
+	}
+	return ""
+}
+
+// enrolled adds what the record of an agent says that is enrolled here.
+func (v *Verifier) enrolled(ctx context.Context, proof *proof, who *keywright.Principal) error {
+	if proof.agent.ID == "" {
 		return nil
 	}
-	a, _, err := agent.Find(ctx, v.host.Store, jkt)
+	a, err := agent.Standing(ctx, v.host.Store, proof.agent)
 	switch {
 	case errors.Is(err, agent.ErrRefused):
 		return denied(err)
 	case err != nil:
 		return keywright.Wrap(keywright.CodeUnavailable, err)
+	case proof.token != nil && !proof.token.isOf(a):
+		return denied(errors.New("agentauth: token of an agent that was deleted"))
 	}
 	who.Scopes = a.Scopes
 	if proof.token == nil {
 		who.Subject = a.Name
+		proven := who.Attrs
+		who.Attrs = make(map[string]string, len(a.Attrs)+len(proven)+1)
 		maps.Copy(who.Attrs, a.Attrs)
+		maps.Copy(who.Attrs, proven)
 		who.Attrs[AttrAgent] = a.Name
 	}
 	return nil
+}
+
+// isOf reports whether a token is of the agent, or of a sub-agent of it. Its key
+// may have been that of an agent with another identifier, which was deleted.
+func (t *token) isOf(a agent.Record) bool {
+	return a.Name == t.subject && t.parent == "" || a.Name == t.parent
 }
 
 // denied is the answer to everybody who is not known here, whatever the reason.

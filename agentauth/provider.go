@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -65,7 +66,7 @@ type ProviderPaths struct {
 	SubAgent string // /subagent
 	JWKS     string // /jwks.json
 	Agents   string // /agents, below which the keys of single agents are
-	AdminAPI string // /api/agents
+	AdminAPI string // /api/aauth/agents
 	Prefix   string // under which the routes are registered, for the URLs in the metadata; "": the path of the host's URL
 }
 
@@ -100,6 +101,7 @@ type Provider struct {
 	verifier   *Verifier
 	policies   providerPolicies
 	rate       *limit.Rate
+	secrets    *EnrollmentSecrets // that the admin API manages
 }
 
 // NewProvider checks c. It does no I/O. Call [SigningKeys.Sync] on its Keys when
@@ -108,6 +110,7 @@ func NewProvider(c ProviderConfig) (*Provider, error) {
 	p := &Provider{
 		host: c.Host, issuer: c.Issuer, keys: c.Keys, admission: c.Admission, admin: c.Admin, permission: c.Permission,
 		life: c.Limits.TokenLife, about: c.About, paths: c.Paths.withDefaults(), hideAgents: c.Limits.HideAgentKeys,
+		secrets: &EnrollmentSecrets{c.Host},
 	}
 	switch {
 	case c.Host.Store == nil || c.Host.URL == nil:
@@ -124,9 +127,9 @@ func NewProvider(c ProviderConfig) (*Provider, error) {
 	p.domain = domainOf(p.issuer)
 	p.base = p.issuer + c.Host.URL.EscapedPath()
 	if c.Paths.Prefix != "" {
-		p.base = p.issuer + "/" + trimSlashes(c.Paths.Prefix)
+		p.base = p.issuer + "/" + strings.Trim(c.Paths.Prefix, "/")
 	}
-	p.base = trimRight(p.base)
+	p.base = strings.TrimRight(p.base, "/")
 	switch {
 	case p.life == 0:
 		p.life = defaultTokenLife
@@ -193,7 +196,7 @@ func (paths ProviderPaths) withDefaults() ProviderPaths {
 		usual string
 	}{
 		{&paths.Enroll, "/enrol"}, {&paths.Refresh, "/refresh"}, {&paths.SubAgent, "/subagent"}, {&paths.JWKS, "/jwks.json"},
-		{&paths.Agents, "/agents"}, {&paths.AdminAPI, "/api/agents"},
+		{&paths.Agents, "/agents"}, {&paths.AdminAPI, "/api/aauth/agents"},
 	} {
 		if *f.to == "" {
 			*f.to = f.usual

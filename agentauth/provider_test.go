@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/keywright/keywright/agentauth"
-	"github.com/keywright/keywright/internal/agent"
 	"github.com/keywright/keywright/keystore"
 )
 

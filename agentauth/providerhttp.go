@@ -66,7 +66,7 @@ func (s *SigningKeys) Handler() http.Handler {
 func (p *Provider) metadata(context.Context) (json.RawMessage, error) {
 	return json.Marshal(providerMetadata{
 		Issuer: p.issuer, JWKSURI: p.base + p.paths.JWKS, EnrollEndpoint: p.base + p.paths.Enroll,
-		RefreshEndpoint: p.base + p.paths.Refresh, Algorithms: strings.Split(acceptedAlgorithms, ", "), wireAbout: wireAbout(p.about),
+		RefreshEndpoint: p.base + p.paths.Refresh, SubAgentEndpoint: p.base + p.paths.SubAgent, Algorithms: strings.Split(acceptedAlgorithms, ", "), wireAbout: wireAbout(p.about),
 	})
 }
 
@@ -87,7 +87,3 @@ func (p *Provider) agentOfURL(text string) (id string, ok bool) {
 	id, err := url.PathUnescape(rest)
 	return id, err == nil
 }
-
-func trimSlashes(s string) string { return strings.Trim(s, "/") }
-
-func trimRight(s string) string { return strings.TrimRight(s, "/") }

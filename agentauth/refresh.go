@@ -67,7 +67,7 @@ func (p *Provider) refresh(ctx context.Context, _ keywright.Principal, c refresh
 		}
 		e := keywright.Event{Name: "agent.refreshed", Actor: c.jkt, Target: a.Name, Attrs: map[string]string{"jti": t.jti}}
 		if err := p.host.Commit(ctx, e, ops...); err != nil {
-			return refreshError(p.commitError(err))
+			return refreshError(replayedAt(p.policies.refresh, err))
 		}
 		resp = refreshResponse{AgentToken: t.text, ExpiresIn: int64(t.life / time.Second)}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/agent"
 	"github.com/keywright/keywright/store"
 )
 
@@ -16,19 +17,31 @@ func revokedKey(issuer, jti string) store.Key {
 	return store.Key{Kind: KindRevoked, ID: store.ID(issuer, jti)}
 }
 
-// checkRevoked refuses tokens that were withdrawn. Agent tokens of others have
-// no way to be: their issuer tells the person server alone.
-func (v *Verifier) checkRevoked(ctx context.Context, proof *proof) error {
-	t := proof.token
-	if t == nil || t.typ == AgentToken && v.local(t.issuer) == nil {
+// recall asks the store, once, whether the token of a request was withdrawn, and
+// for the agent that has sent it. Agent tokens of others have no way to be
+// withdrawn: their issuer tells the person server alone.
+func (v *Verifier) recall(ctx context.Context, proof *proof, p policy) error {
+	keys := make([]store.Key, 0, 2)
+	if t := proof.token; t != nil && (t.typ != AgentToken || v.local(t.issuer) != nil) {
+		keys = append(keys, revokedKey(t.issuer, t.jti))
+	}
+	if jkt := p.enrolledAs(proof); jkt != "" {
+		keys = append(keys, agent.Key(jkt))
+	}
+	if len(keys) == 0 {
 		return nil
 	}
-	records, err := v.host.Store.Get(ctx, revokedKey(t.issuer, t.jti))
-	switch {
-	case err != nil:
+	records, err := v.host.Store.Get(ctx, keys...)
+	if err != nil {
 		return keywright.Wrap(keywright.CodeUnavailable, err)
-	case records[0].Exists():
-		return refuse(keywright.CodeRevokedJWT, "", nil)
+	}
+	for _, r := range records {
+		switch {
+		case r.Kind == agent.Kind:
+			proof.agent = r
+		case r.Exists():
+			return refuse(keywright.CodeRevokedJWT, "", nil)
+		}
 	}
 	return nil
 }

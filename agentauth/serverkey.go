@@ -42,9 +42,7 @@ func (v *Verifier) byURL(ctx context.Context, m *httpsig.Message) (signer, error
 	kid, _ := m.Param("kid")
 	for _, p := range v.providers {
 		if id, ok := p.agentOfURL(url); ok {
-			s, err := p.keyOfAgent(ctx, id, kid)
-			s.id = url
-			return s, err
+			return p.keyOfAgent(ctx, id, kid)
 		}
 	}
 	keys, err := v.issuers.atURL(url)

@@ -3,16 +3,13 @@ package agentauth
 import (
 	"context"
 	"crypto"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/keywright/keywright"
-	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/jose"
 	"github.com/keywright/keywright/keystore"
 	"github.com/keywright/keywright/store"
@@ -50,6 +47,10 @@ type SigningKey struct {
 // stay in a [keystore.KeyStore] that all replicas can load them from; the public
 // ones are a record of the host's store, so that every replica publishes the same
 // set and changes over at the same moment. It is safe for concurrent use.
+//
+// To rotate, Add a key, Activate it some minutes later, and Retire the one before
+// it after a day. When the active key is in others' hands, Add, Activate and
+// Retire at once, the latter two with now.
 type SigningKeys struct {
 	host keywright.Host
 	keys keystore.KeyStore
@@ -68,28 +69,6 @@ func NewSigningKeys(host keywright.Host, keys keystore.KeyStore, name string) (*
 	return &SigningKeys{host: host, keys: keys, name: name}, nil
 }
 
-// A keyRing is the record. It is never changed once it was read.
-type keyRing struct {
-	Keys []ringKey `json:"keys"`
-
-	version int64
-	public  []jose.Key      // of Keys, in their order
-	loaded  []keystoreSlot  // of Keys, in their order
-	jwks    json.RawMessage // what is published
-}
-
-// A keystoreSlot keeps a loaded private key.
-type keystoreSlot struct{ key atomic.Pointer[keystore.Key] }
-
-type ringKey struct {
-	ID     string          `json:"kid"`
-	Handle string          `json:"handle"`
-	JWK    json.RawMessage `json:"jwk"`
-	State  KeyState        `json:"state"`
-	Added  time.Time       `json:"added"`
-	Ended  time.Time       `json:"ended,omitzero"`
-}
-
 func (s *SigningKeys) storeKey() store.Key {
 	return store.Key{Kind: KindSigningKeys, ID: store.ID(s.name)}
 }
@@ -100,10 +79,11 @@ func (s *SigningKeys) ring(ctx context.Context) (*keyRing, error) {
 	if err != nil {
 		return nil, keywright.Wrap(keywright.CodeUnavailable, err)
 	}
-	if known := s.cached.Load(); known != nil && known.version == records[0].Version {
+	known := s.cached.Load()
+	if known != nil && known.version == records[0].Version {
 		return known, nil
 	}
-	ring, err := readRing(records[0])
+	ring, err := readRing(records[0], known)
 	if err != nil {
 		return nil, err
 	}
@@ -111,51 +91,7 @@ func (s *SigningKeys) ring(ctx context.Context) (*keyRing, error) {
 	return ring, nil
 }
 
-func readRing(r store.Record) (*keyRing, error) {
-	ring := &keyRing{version: r.Version, jwks: json.RawMessage(`{"keys":[]}`)}
-	if !r.Exists() {
-		return ring, nil
-	}
-	if err := json.Unmarshal(r.Data, ring); err != nil {
-		return nil, fmt.Errorf("agentauth: record of signing keys: %w", err)
-	}
-	ring.loaded = make([]keystoreSlot, len(ring.Keys))
-	published := make([]json.RawMessage, len(ring.Keys))
-	for i, k := range ring.Keys {
-		public, err := jose.ParseJWK(k.JWK)
-		if err != nil {
-			return nil, fmt.Errorf("agentauth: signing key %s: %w", k.ID, err)
-		}
-		ring.public = append(ring.public, public)
-		if published[i], err = publishedJWK(public, k.ID); err != nil {
-			return nil, err
-		}
-	}
-	var err error
-	ring.jwks, err = json.Marshal(jwkSet{published})
-	return ring, err
-}
-
-// algorithmOf is the name of a key's algorithm that has one meaning.
-func algorithmOf(k jose.Key) string {
-	if k.Algorithm() == "EdDSA" {
-		return nameEd25519
-	}
-	return k.Algorithm()
-}
-
-func publishedJWK(k jose.Key, kid string) (json.RawMessage, error) {
-	plain, err := jose.MarshalJWK(k.WithKeyID(kid), algorithmOf(k))
-	if err != nil {
-		return nil, err
-	}
-	var jwk wireJWK
-	if err := json.Unmarshal(plain, &jwk); err != nil {
-		return nil, err
-	}
-	jwk.Use = "sig"
-	return json.Marshal(jwk)
-}
+var errNoSuchKid = errors.New("agentauth: no signing key of this id")
 
 // Keys implements issuerKeys for tokens of this server's own.
 func (s *SigningKeys) Keys(ctx context.Context, kid string) ([]jose.Key, error) {
@@ -166,19 +102,11 @@ func (s *SigningKeys) Keys(ctx context.Context, kid string) ([]jose.Key, error) 
 	if i := ring.index(kid); i >= 0 {
 		return ring.public[i : i+1 : i+1], nil
 	}
-	return nil, errors.New("agentauth: no signing key of this id")
+	return nil, errNoSuchKid
 }
 
 // Newer says that there are none: Keys always asks the store.
 func (s *SigningKeys) Newer(context.Context, string, []jose.Key) []jose.Key { return nil }
-
-func (r *keyRing) index(kid string) int {
-	return slices.IndexFunc(r.Keys, func(k ringKey) bool { return k.ID == kid })
-}
-
-func (r *keyRing) active() int {
-	return slices.IndexFunc(r.Keys, func(k ringKey) bool { return k.State == KeyActive })
-}
 
 // signer returns the key that signs, with its kid.
 func (s *SigningKeys) signer(ctx context.Context) (crypto.Signer, string, error) {
@@ -190,42 +118,58 @@ func (s *SigningKeys) signer(ctx context.Context) (crypto.Signer, string, error)
 	if i < 0 {
 		return nil, "", keywright.Wrap(keywright.CodeInternal, errors.New("agentauth: no signing key is active: SigningKeys.Sync was not called"))
 	}
-	slot := &ring.loaded[i].key
-	if key := slot.Load(); key != nil {
-		return withContext(ctx, *key), ring.Keys[i].ID, nil
-	}
-	key, err := s.load(ctx, ring, i)
+	key, err := s.private(ctx, ring, i)
 	if err != nil {
 		return nil, "", keywright.Wrap(keywright.CodeUnavailable, err)
 	}
-	slot.Store(&key)
-	return withContext(ctx, key), ring.Keys[i].ID, nil
+	return contextSigner{key, ctx}, ring.Keys[i].ID, nil
 }
 
-// load returns a private key, which must be that of the record.
-func (s *SigningKeys) load(ctx context.Context, ring *keyRing, i int) (keystore.Key, error) {
-	key, err := s.keys.Load(ctx, ring.Keys[i].Handle)
+// private returns a private key. To load one may take a key store a good deal of
+// time and memory, so one caller does it for all.
+func (s *SigningKeys) private(ctx context.Context, ring *keyRing, i int) (keystore.Key, error) {
+	slot := ring.slots[i]
+	if key := slot.key.Load(); key != nil {
+		return *key, nil
+	}
+	select {
+	case slot.gate <- struct{}{}:
+		defer func() { <-slot.gate }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if key := slot.key.Load(); key != nil {
+		return *key, nil
+	}
+	key, err := s.load(ctx, ring.Keys[i])
 	if err != nil {
-		return nil, fmt.Errorf("agentauth: signing key %s: %w", ring.Keys[i].ID, err)
+		return nil, fmt.Errorf("agentauth: signing key %s, handle %q: %w", ring.Keys[i].ID, ring.Keys[i].Handle, err)
+	}
+	slot.key.Store(&key)
+	return key, nil
+}
+
+// load asks the key store for a key, which must be that of the record.
+func (s *SigningKeys) load(ctx context.Context, k ringKey) (keystore.Key, error) {
+	key, err := s.keys.Load(ctx, k.Handle)
+	if err != nil {
+		return nil, err
 	}
 	public, err := jose.PublicKey(key.Public())
 	if err != nil {
-		return nil, fmt.Errorf("agentauth: signing key %s: %w", ring.Keys[i].ID, err)
-	}
-	has, err1 := public.Thumbprint()
-	wants, err2 := ring.public[i].Thumbprint()
-	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	if has != wants {
-		return nil, fmt.Errorf("agentauth: signing key %s: the key store has another under handle %s", ring.Keys[i].ID, ring.Keys[i].Handle)
+	kid, err := public.Thumbprint()
+	if err != nil {
+		return nil, err
+	}
+	if kid != k.ID {
+		return nil, errors.New("the key store has another key under the handle: " + kid)
 	}
 	return key, nil
 }
 
-// withContext is a signer that asks key with ctx, where key can be asked so.
-func withContext(ctx context.Context, key keystore.Key) crypto.Signer { return contextSigner{key, ctx} }
-
+// A contextSigner asks a key with ctx, if the key can be asked so.
 type contextSigner struct {
 	keystore.Key
 	ctx context.Context
@@ -246,41 +190,17 @@ func (s *SigningKeys) sign(ctx context.Context, typ TokenType, claims any) (stri
 	if err != nil {
 		return "", err
 	}
-	alg := nameES256
-	if public, err := jose.PublicKey(signer.Public()); err == nil {
-		alg = algorithmOf(public)
+	return signToken(signer, kid, typ, claims)
+}
+
+func signToken(signer crypto.Signer, kid string, typ TokenType, claims any) (string, error) {
+	public, err := jose.PublicKey(signer.Public())
+	if err != nil {
+		return "", keywright.Wrap(keywright.CodeInternal, err)
 	}
-	text, err := jose.Sign(signer, jose.Header{Algorithm: alg, KeyID: kid, Type: string(typ)}, claims)
+	text, err := jose.Sign(signer, jose.Header{Algorithm: algorithmOf(public), KeyID: kid, Type: string(typ)}, claims)
 	if err != nil {
 		return "", keywright.Wrap(keywright.CodeUnavailable, err)
 	}
 	return text, nil
-}
-
-// change writes what edit makes of the record.
-func (s *SigningKeys) change(ctx context.Context, e keywright.Event, edit func(keys []ringKey, now time.Time) ([]ringKey, error)) error {
-	return endpoint.Retry(func() error {
-		ring, err := s.ring(ctx)
-		if err != nil {
-			return err
-		}
-		now := s.host.Hooks.Now().UTC().Truncate(time.Second)
-		keys, err := edit(slices.Clone(ring.Keys), now)
-		if err != nil || slices.EqualFunc(keys, ring.Keys, sameRingKey) {
-			return err
-		}
-		data, err := json.Marshal(keyRing{Keys: keys})
-		if err != nil {
-			return err
-		}
-		record := store.Record{Kind: KindSigningKeys, ID: s.storeKey().ID, Version: ring.version, Data: data}
-		if ring.version == 0 {
-			return s.host.Commit(ctx, e, store.Insert(record))
-		}
-		return s.host.Commit(ctx, e, store.Replace(record))
-	})
-}
-
-func sameRingKey(a, b ringKey) bool {
-	return a.ID == b.ID && a.State == b.State && a.Handle == b.Handle
 }

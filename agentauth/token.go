@@ -11,6 +11,7 @@ import (
 	"github.com/keywright/keywright/internal/egress"
 	"github.com/keywright/keywright/internal/httpsig"
 	"github.com/keywright/keywright/internal/jose"
+	"github.com/keywright/keywright/internal/strictjson"
 )
 
 const (
@@ -25,8 +26,8 @@ type token struct {
 	typ     TokenType
 	issuer  string
 	role    Role   // of the issuer
-	kid     string // of the issuer's key
-	by      string // thumbprint of that key
+	kid     string // of the issuer's key, which is
+	by      jose.Key
 	subject string
 	jti     string
 	ps      string // the person server; "": none
@@ -58,16 +59,14 @@ func (v *Verifier) byToken(ctx context.Context, m *httpsig.Message, p policy, no
 	}
 	t, err := v.known(ctx, text, now)
 	if t == nil && err == nil {
-		t, err = v.readToken(ctx, text, p.tokens, now)
+		t, err = v.readToken(ctx, text, p, now)
 	}
 	if err != nil {
 		return signer{}, err
 	}
-	if !slices.Contains(p.tokens, t.typ) {
-		return signer{}, badClaim("typ: a token of another type is wanted")
-	}
-	if t.aud != "" && t.aud != p.audience {
-		return signer{}, badClaim("aud is another")
+	// A token that is known may have been shown to another route.
+	if err := p.takes(t); err != nil {
+		return signer{}, err
 	}
 	s := t.key
 	s.token = t
@@ -76,14 +75,17 @@ func (v *Verifier) byToken(ctx context.Context, m *httpsig.Message, p policy, no
 
 // readToken verifies a token that is not known yet. Whatever can be refused
 // without fetching the issuer's keys is so.
-func (v *Verifier) readToken(ctx context.Context, text string, types []TokenType, now time.Time) (*token, error) {
+func (v *Verifier) readToken(ctx context.Context, text string, p policy, now time.Time) (*token, error) {
 	parsed, err := jose.Parse(text)
-	if err != nil {
+	switch {
+	case errors.Is(err, strictjson.ErrAbsent): // alg, which is all that must be there
+		return nil, refuse(keywright.CodeUnsupportedAlgorithm, "", err)
+	case err != nil:
 		return nil, badToken(err)
 	}
 	t := &token{typ: TokenType(parsed.Type()), kid: parsed.KeyID()}
-	if !slices.Contains(types, t.typ) {
-		return nil, badClaim("typ: a token of another type is wanted")
+	if !slices.Contains(p.tokens, t.typ) {
+		return nil, otherType()
 	}
 	if err := checkTokenAlgorithm(parsed, v.compat); err != nil {
 		return nil, err
@@ -95,8 +97,11 @@ func (v *Verifier) readToken(ctx context.Context, text string, types []TokenType
 	if err != nil {
 		return nil, badToken(err)
 	}
-	t.claims = claims.JSON()
+	t.claims = slices.Clone(claims.JSON()) // not all of the text behind it
 	if err := v.readClaims(t, claims, now); err != nil {
+		return nil, err
+	}
+	if err := p.takes(t); err != nil {
 		return nil, err
 	}
 	keys, err := v.keysOf(t.issuer, t.role)
@@ -162,14 +167,17 @@ func (v *Verifier) trySigners(t *token, parsed *jose.Token, candidates []jose.Ke
 			err = badToken(jose.ErrSignature)
 			continue
 		}
-		t.by, err = k.Thumbprint()
-		return err
+		t.by = k
+		return nil
 	}
 	return err
 }
 
 // unknownKey tells why an issuer's key is not there.
 func unknownKey(err error) error {
+	if trouble, ok := errors.AsType[*keywright.Error](err); ok { // of the store
+		return trouble
+	}
 	switch {
 	case errors.Is(err, egress.ErrIssuerMissing):
 		return refuse(keywright.CodeIssuerMissing, "", err)

@@ -2,11 +2,15 @@ package agentauth
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/jose"
 )
 
 // maxTokens bounds the verified tokens that a process remembers: some 20 MB.
@@ -84,13 +88,17 @@ func (v *Verifier) known(ctx context.Context, text string, now time.Time) (*toke
 		return nil, err
 	}
 	candidates, err := keys.Keys(ctx, t.kid)
-	if err == nil {
-		for _, k := range candidates {
-			if jkt, err := k.Thumbprint(); err == nil && jkt == t.by {
-				return t, nil
-			}
-		}
+	if _, trouble := errors.AsType[*keywright.Error](err); trouble {
+		return nil, err
+	}
+	if slices.ContainsFunc(candidates, func(k jose.Key) bool { return samePublic(k, t.by) }) {
+		return t, nil
 	}
 	v.tokens.drop(text)
 	return nil, nil
+}
+
+func samePublic(a, b jose.Key) bool {
+	pub, ok := a.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(b.Public())
 }

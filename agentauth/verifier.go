@@ -53,7 +53,8 @@ type VerifierConfig struct {
 
 	// Scopes tells what a caller may do that has been authenticated; nil: an agent
 	// enrolled here what its record says, the bearer of an auth token what that
-	// says, others nothing.
+	// says, others nothing. An error refuses the request, and is an internal one
+	// unless it is a [*keywright.Error].
 	Scopes func(ctx context.Context, p keywright.Principal) ([]string, error)
 
 	Window  time.Duration // how old a signature may be, or how far ahead; 0: 1 minute, at most 10
@@ -143,8 +144,9 @@ func authorities(configured []string, u *url.URL) ([]string, error) {
 // authority is the one that r was signed for, if it was signed for this server.
 func (v *Verifier) authority(r *http.Request) string {
 	host := strings.ToLower(r.Host)
+	bare := strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":80")
 	for _, a := range v.authorities {
-		if host == a || host == a+":443" || host == a+":80" {
+		if host == a || bare == a {
 			return a
 		}
 	}
@@ -207,16 +209,20 @@ func (a *authenticator) Authenticate(r *http.Request) (keywright.Principal, erro
 	case !signed:
 		return keywright.Principal{}, keywright.ErrNoCredential
 	}
-	proof, err := a.v.verify(r, a.p)
-	if err == nil {
-		var p keywright.Principal
-		if p, err = a.v.principal(r.Context(), proof, a.p); err == nil {
-			return p, nil
-		}
+	who, err := a.admit(r)
+	if err != nil {
+		a.v.host.Hooks.Refused(keywright.WithRequestAddr(r), "agent.refused", err)
+		return keywright.Principal{}, err
 	}
-	err = a.p.challenged(err)
-	a.v.host.Hooks.Refused(keywright.WithRequestAddr(r), "agent.refused", err)
-	return keywright.Principal{}, err
+	return who, nil
+}
+
+func (a *authenticator) admit(r *http.Request) (keywright.Principal, error) {
+	proof, err := a.v.verify(r, a.p)
+	if err != nil {
+		return keywright.Principal{}, a.p.challenged(err)
+	}
+	return a.v.principal(r.Context(), proof)
 }
 
 // ChallengeFields tell how to sign.

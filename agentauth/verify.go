@@ -25,6 +25,7 @@ type proof struct {
 	scheme     Scheme
 	components []string
 	seen       store.Record // marks the request as seen; zero where that is not asked for
+	agent      store.Record // of who must be enrolled here, which may not exist; zero: nobody must
 }
 
 // A signer is the key that has signed a request, with who it belongs to.
@@ -55,7 +56,11 @@ func (v *Verifier) verify(r *http.Request, p policy) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := v.signer(r.Context(), m, p, now)
+	scheme, ok := p.scheme(m, v.compat)
+	if !ok {
+		return nil, refuse(keywright.CodeUnsupportedScheme, "", nil)
+	}
+	s, err := v.signer(r.Context(), scheme, m, p, now)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +76,11 @@ func (v *Verifier) verify(r *http.Request, p policy) (*proof, error) {
 			return nil, err
 		}
 	}
-	proof := &proof{signer: s, scheme: Scheme(m.Scheme), components: m.Components}
+	proof := &proof{signer: s, scheme: scheme, components: m.Components}
 	if p.remembers(r) {
 		proof.seen = v.marker(s.jkt, base, times)
 	}
-	return proof, v.settle(r.Context(), proof, p, now)
+	return proof, v.settle(r.Context(), proof, p)
 }
 
 func (v *Verifier) checkTimes(m *httpsig.Message, now time.Time) (httpsig.Times, error) {
@@ -116,17 +121,22 @@ func checkSignature(m *httpsig.Message, s *signer, base []byte) error {
 
 // checkBody compares the body with its digest and puts it back.
 func checkBody(r *http.Request, max int64) error {
+	if r.ContentLength > max {
+		return tooLarge(max)
+	}
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, max+1))
-	rest := r.Body
-	r.Body = reread{bytes.NewReader(body), rest}
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge || int64(len(body)) > max {
-		return keywright.Errorf(keywright.CodeTooLarge, "the body is larger than %d bytes", max)
+	r.Body = reread{io.MultiReader(bytes.NewReader(body), r.Body), r.Body}
+	if limited, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(limited.Limit)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "the body did not arrive whole", Err: err}
+	case int64(len(body)) > max:
+		return tooLarge(max)
 	}
 	if err := httpsig.CheckDigest(r.Header, body); err != nil {
 		return refuse(keywright.CodeInvalidSignature, "the body is not that of its digest", err)
@@ -134,9 +144,13 @@ func checkBody(r *http.Request, max int64) error {
 	return nil
 }
 
+func tooLarge(max int64) error {
+	return keywright.Errorf(keywright.CodeTooLarge, "the body is larger than %d bytes", max)
+}
+
 // reread is a body that has been read: it reads the same again, and closes the first.
 type reread struct {
-	*bytes.Reader
+	io.Reader
 	io.Closer
 }
 
@@ -151,18 +165,19 @@ func (v *Verifier) marker(jkt string, base []byte, t httpsig.Times) store.Record
 	if !t.Expires.IsZero() && t.Expires.Before(end) {
 		end = t.Expires
 	}
-	// A minute more, for replicas whose clocks are behind.
-	return store.Record{Kind: KindSeen, ID: base64.RawURLEncoding.EncodeToString(h.Sum(nil)), Expires: end.Add(time.Minute), Data: []byte("{}")}
+	// All of the last second counts, and replicas may have clocks that are a minute behind.
+	expires := end.Add(time.Second + time.Minute)
+	return store.Record{Kind: KindSeen, ID: base64.RawURLEncoding.EncodeToString(h.Sum(nil)), Expires: expires, Data: []byte("{}")}
 }
 
-// settle asks the store what it knows of the request and its token.
-func (v *Verifier) settle(ctx context.Context, proof *proof, p policy, now time.Time) error {
+// settle remembers the request and asks the store what it knows of its sender.
+func (v *Verifier) settle(ctx context.Context, proof *proof, p policy) error {
 	if proof.seen.Kind != "" && !p.deferred {
 		if err := v.host.Store.Commit(ctx, store.Insert(proof.seen)); err != nil {
 			return replayed(err)
 		}
 	}
-	return v.checkRevoked(ctx, proof)
+	return v.recall(ctx, proof, p)
 }
 
 // replayed is what a Commit's error means that had the marker of a request.
@@ -174,11 +189,7 @@ func replayed(err error) error {
 }
 
 // signer finds the key of a request by its scheme.
-func (v *Verifier) signer(ctx context.Context, m *httpsig.Message, p policy, now time.Time) (signer, error) {
-	scheme, ok := p.scheme(m, v.compat)
-	if !ok {
-		return signer{}, refuse(keywright.CodeUnsupportedScheme, "", nil)
-	}
+func (v *Verifier) signer(ctx context.Context, scheme Scheme, m *httpsig.Message, p policy, now time.Time) (signer, error) {
 	switch scheme {
 	case SchemeHWK:
 		return v.byKey(m)

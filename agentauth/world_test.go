@@ -46,7 +46,7 @@ const issuer = "https://ap.example"
 // A world is a server that is an agent provider and a resource at
 // https://ap.example, of which tests are the clients.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	clock    *clock
 	store    store.Store
 	host     keywright.Host
@@ -63,7 +63,7 @@ type worldConfig struct {
 	verifier func(*agentauth.VerifierConfig)
 }
 
-func newWorld(t *testing.T, c worldConfig) *world {
+func newWorld(t testing.TB, c worldConfig) *world {
 	t.Helper()
 	w := &world{t: t, clock: &clock{now: time.Unix(1_767_225_600, 0)}, mux: http.NewServeMux()}
 	if w.store = c.store; w.store == nil {
@@ -144,7 +144,7 @@ func (w *world) do(r *http.Request) answer {
 	return answer{rec.Code, rec.Result().Header, string(body)}
 }
 
-func (a answer) json(t *testing.T) map[string]any {
+func (a answer) json(t testing.TB) map[string]any {
 	t.Helper()
 	var m map[string]any
 	if err := json.Unmarshal([]byte(a.body), &m); err != nil {

@@ -1,0 +1,357 @@
+package agentauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/keywright/keywright/agentauth"
+)
+
+// byServer is a draft that o signs in its own right.
+func (o *remote) byServer(id string, role agentauth.Role, kid string) draft {
+	return draft{key: o.key, member: fmt.Sprintf(`jwks_uri;id=%q;dwk=%q;kid=%q`, id, role, kid)}
+}
+
+// byURL is a draft by scheme jwks.
+func (o *remote) byURL(url, kid string) draft {
+	return draft{key: o.key, member: fmt.Sprintf(`jwks;url=%q;kid=%q`, url, kid)}
+}
+
+// ways are the two in which a server's metadata lead to a key.
+func (o *remote) ways(t *testing.T) map[string]func(*testing.T) *http.Request {
+	t.Helper()
+	agent := seedKey("agent")
+	return map[string]func(*testing.T) *http.Request{
+		"jwks_uri": func(t *testing.T) *http.Request { return o.byServer(o.id, o.role, remoteKid).request(t) },
+		"jwt": func(t *testing.T) *http.Request {
+			return draft{key: agent, member: shows(o.token(agent, nil, nil))}.request(t)
+		},
+	}
+}
+
+// TestDiscovery has what servers may publish, and what becomes of their
+// signatures and tokens.
+func TestDiscovery(t *testing.T) {
+	other := claims(jwk(t, seedKey("other"))).with(claims{"kid": "other"})
+	key := func(o *remote, changes claims) claims {
+		return claims(jwk(t, o.key)).with(claims{"kid": remoteKid}).with(changes)
+	}
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "{}", code) }
+	}
+	text := func(s string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(s)) }
+	}
+	const jwks, redirects = "/jwks.json", "/elsewhere.json"
+	tests := []struct {
+		name string
+		make func(*remote)
+		code string
+	}{
+		{"as it should be", func(*remote) {}, ""},
+		{"no metadata", func(o *remote) { o.does(o.metadataPath(), nil) }, "unknown_key"},
+		{"metadata that are HTML", func(o *remote) { o.does(o.metadataPath(), text("<html>")) }, "unknown_key"},
+		{"no issuer", func(o *remote) { o.says(o.metadataPath(), claims{"jwks_uri": o.id + jwks}) }, "issuer_missing"},
+		{"an issuer that is no string", func(o *remote) { o.says(o.metadataPath(), claims{"issuer": 1, "jwks_uri": o.id + jwks}) }, "issuer_missing"},
+		{"another issuer", func(o *remote) {
+			o.says(o.metadataPath(), claims{"issuer": "https://elsewhere.example", "jwks_uri": o.id + jwks})
+		}, "issuer_mismatch"},
+		{"an issuer with a slash", func(o *remote) { o.says(o.metadataPath(), claims{"issuer": o.id + "/", "jwks_uri": o.id + jwks}) }, "issuer_mismatch"},
+		{"no jwks_uri", func(o *remote) { o.says(o.metadataPath(), claims{"issuer": o.id}) }, "unknown_key"},
+		{"metadata elsewhere", func(o *remote) {
+			doc := claims{"issuer": o.id, "jwks_uri": o.id + jwks}
+			o.says(redirects, doc)
+			o.does(o.metadataPath(), http.RedirectHandler(redirects, http.StatusFound).ServeHTTP)
+		}, "unknown_key"},
+		{"no keys", func(o *remote) { o.does(jwks, nil) }, "unknown_key"},
+		{"trouble", func(o *remote) { o.does(jwks, status(500)) }, "unknown_key"},
+		{"keys with status 404", func(o *remote) { o.does(jwks, status(404)) }, "unknown_key"},
+		{"HTML", func(o *remote) { o.does(jwks, text("<html>")) }, "unknown_key"},
+		{"an empty set", func(o *remote) { o.publishes() }, "unknown_key"},
+		{"64 MiB", func(o *remote) { o.does(jwks, text(`{"keys":[`+strings.Repeat(" ", 64<<20)+"]}")) }, "unknown_key"},
+		{"100,000 keys", func(o *remote) { o.does(jwks, text(`{"keys":[{}`+strings.Repeat(",{}", 100_000)+"]}")) }, "unknown_key"},
+		{"a key of another id", func(o *remote) { o.publishes(other) }, "unknown_key"},
+		{"a key without id", func(o *remote) { o.publishes(key(o, claims{"kid": nil}), other) }, "unknown_key"},
+		{"an unknown kty beside it", func(o *remote) {
+			o.publishes(claims{"kty": "AKP", "alg": "ML-DSA-44", "kid": "pq-1", "pub": "AAAA"}, key(o, nil))
+		}, ""},
+		{"a key without alg", func(o *remote) { o.publishes(key(o, claims{"alg": nil})) }, "unsupported_algorithm"},
+		{"a key with alg EdDSA", func(o *remote) { o.publishes(key(o, claims{"alg": "EdDSA"})) }, "unsupported_algorithm"},
+		{"a key for encryption", func(o *remote) { o.publishes(key(o, claims{"use": "enc"})) }, "unknown_key"},
+		{"a private key", func(o *remote) { o.publishes(key(o, claims{"d": "AAAA"})) }, "unknown_key"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newRemote(t, agentauth.RoleAgentProvider)
+			tt.make(o)
+			for name, request := range o.ways(t) {
+				g := newGate(t, o.trusted)
+				began := time.Now()
+				a := g.pass(everything, request(t))
+				if got := a.code(t); got != tt.code {
+					t.Errorf("%s: got %q (%s), want %q", name, got, g.cause(), tt.code)
+				}
+				if took := time.Since(began); took > 5*time.Second {
+					t.Errorf("%s: took %v", name, took)
+				}
+			}
+		})
+	}
+}
+
+// TestKeysOfOneID: a server's own signature is by one key, an issuer's token by
+// any of those that it gives one id.
+func TestKeysOfOneID(t *testing.T) {
+	o := newRemote(t, agentauth.RoleAgentProvider)
+	o.publishes(claims(jwk(t, seedKey("other"))).with(claims{"kid": remoteKid}), claims(jwk(t, o.key)).with(claims{"kid": remoteKid}))
+	codes := map[string]string{"jwks_uri": "invalid_key", "jwt": ""}
+	for name, request := range o.ways(t) {
+		t.Run(name, func(t *testing.T) { newGate(t, o.trusted).wants(codes[name], everything, request(t)) })
+	}
+}
+
+// TestNothingIsFetchedForStrangers is for AGT-49 and for all who are not trusted.
+func TestNothingIsFetchedForStrangers(t *testing.T) {
+	o := newRemote(t, agentauth.RoleAgentProvider)
+	agent := seedKey("agent")
+	strict := func(c *agentauth.VerifierConfig) {
+		o.trusted(c)
+		c.Network.Development = false
+		c.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Trust = func(string, agentauth.Role) bool { return true }
+	}
+	nobody := func(c *agentauth.VerifierConfig) {
+		o.trusted(c)
+		c.Trust = nil
+	}
+	roles := func(c *agentauth.VerifierConfig) {
+		o.trusted(c)
+		c.Trust = func(_ string, role agentauth.Role) bool { return role == agentauth.RoleResource }
+	}
+	port := o.id[strings.LastIndexByte(o.id, ':'):]
+	type test struct {
+		name string
+		edit func(*agentauth.VerifierConfig)
+		d    draft
+		code string
+	}
+	tests := []test{
+		{"no one is trusted: jwks_uri", nobody, o.byServer(o.id, o.role, remoteKid), "invalid_key"},
+		{"no one is trusted: jwt", nobody, draft{key: agent, member: shows(o.token(agent, nil, nil))}, "invalid_key"},
+		{"no one is trusted: jwks", nobody, o.byURL(o.id+"/jwks.json", remoteKid), "invalid_key"},
+		{"trusted in another role: jwks_uri", roles, o.byServer(o.id, o.role, remoteKid), "invalid_key"},
+		{"trusted in another role: jwt", roles, draft{key: agent, member: shows(o.token(agent, nil, nil))}, "invalid_key"},
+		{"trusted in another role: jwks", roles, o.byURL(o.id+"/jwks.json", remoteKid), "invalid_key"},
+		{"a token whose claims are bad", o.trusted, draft{key: agent, member: shows(o.token(agent, nil, claims{"jti": nil}))}, "invalid_jwt"},
+		{"a token that has expired", o.trusted, draft{key: agent, member: shows(o.token(agent, nil, claims{"iat": t0.Unix() - 3600, "exp": t0.Unix()}))}, "expired_jwt"},
+		{"no kid: jwks_uri", o.trusted, draft{key: o.key, member: fmt.Sprintf(`jwks_uri;id=%q;dwk=%q`, o.id, o.role)}, "invalid_key"},
+		{"no kid: jwks", o.trusted, draft{key: o.key, member: fmt.Sprintf(`jwks;url=%q`, o.id+"/jwks.json")}, "invalid_key"},
+		{"no dwk", o.trusted, draft{key: o.key, member: fmt.Sprintf(`jwks_uri;id=%q;kid="key-1"`, o.id)}, "invalid_key"},
+		{"a dwk that is none", o.trusted, o.byServer(o.id, "example-configuration", remoteKid), "invalid_key"},
+		{"a dwk that is a path", o.trusted, o.byServer(o.id, "../aauth-agent.json", remoteKid), "invalid_key"},
+		{"no id", o.trusted, draft{key: o.key, member: `jwks_uri;dwk="aauth-agent.json";kid="key-1"`}, "invalid_key"},
+		{"no url", o.trusted, draft{key: o.key, member: `jwks;kid="key-1"`}, "invalid_key"},
+		{"url over http", strict, o.byURL("http://localhost"+port+"/jwks.json", remoteKid), "invalid_key"},
+		{"url with userinfo", strict, o.byURL("https://u@localhost"+port+"/jwks.json", remoteKid), "invalid_key"},
+		{"url that is none", strict, o.byURL("jwks.json", remoteKid), "invalid_key"},
+	}
+	for _, id := range []string{
+		"", "http://localhost" + port, o.id, "https://localhost" + port, "https://client.example/x", "https://client.example/", "https://client.example?x", "https://client.example#x",
+		"https://u@client.example", "https://127.0.0.1", "https://[::1]", "https://CLIENT.example", "https://client.example.", "https://clïent.example", "https://", "https://127.1",
+		"https://2130706433", "https://0x7f.1", "client.example",
+	} {
+		code := "invalid_key"
+		if strings.Contains(id, "ï") { // no string of a structured field
+			code = "invalid_signature"
+		}
+		tests = append(tests, test{"AGT-49 id " + id, strict, o.byServer(id, o.role, remoteKid), code})
+		iss := draft{key: agent, member: shows(o.token(agent, nil, claims{"iss": id}))}
+		tests = append(tests, test{"AGT-49 iss " + id, strict, iss, "invalid_jwt"})
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			newGate(t, tt.edit).wants(tt.code, everything, tt.d.request(t))
+			if n := o.fetches(""); n != 0 {
+				t.Errorf("%d fetches", n)
+			}
+		})
+	}
+}
+
+// TestKeysOnAnotherHost: an issuer may not send us elsewhere unless the host says so.
+func TestKeysOnAnotherHost(t *testing.T) {
+	o, elsewhere := newRemote(t, agentauth.RoleAgentProvider), newRemote(t, agentauth.RoleAgentProvider)
+	keys := elsewhere.id + "/jwks.json"
+	o.says(o.metadataPath(), claims{"issuer": o.id, "jwks_uri": keys})
+	asked := ""
+	for allowed, code := range map[bool]string{false: "unknown_key", true: ""} {
+		for name, request := range o.ways(t) {
+			edit := func(c *agentauth.VerifierConfig) {
+				o.trusted(c)
+				c.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
+				c.KeyHost = func(issuer, uri string) bool {
+					asked = issuer + " " + uri
+					return allowed
+				}
+			}
+			newGate(t, edit).wants(code, everything, request(t))
+			if asked != o.id+" "+keys {
+				t.Errorf("%s: KeyHost was asked of %q", name, asked)
+			}
+		}
+		if n := elsewhere.fetches(""); allowed == (n == 0) {
+			t.Errorf("allowed %v: %d fetches", allowed, n)
+		}
+		elsewhere.fetched = make(map[string]int)
+	}
+	newGate(t, func(c *agentauth.VerifierConfig) {
+		o.trusted(c)
+		c.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
+	}).wants("unknown_key", everything, o.byServer(o.id, o.role, remoteKid).request(t))
+}
+
+// TestRotationOfAKeyID: an issuer gives an id to a new key, and tokens and
+// signatures by it are good once a fetch may be made.
+func TestRotationOfAKeyID(t *testing.T) {
+	for _, way := range []string{"jwks_uri", "jwt", "jwks"} {
+		t.Run(way, func(t *testing.T) {
+			o := newRemote(t, agentauth.RoleAgentProvider)
+			request := o.ways(t)[way]
+			if way == "jwks" {
+				request = func(t *testing.T) *http.Request { return o.byURL(o.id+"/jwks.json", remoteKid).request(t) }
+			}
+			g := newGate(t, o.trusted)
+			g.wants("", everything, request(t))
+			old := o.key
+			o.key = seedKey("new")
+			o.publishes(claims(jwk(t, o.key)).with(claims{"kid": remoteKid}))
+			bad := map[string]string{"jwks_uri": "invalid_signature", "jwt": "invalid_jwt", "jwks": "invalid_signature"}[way]
+			g.wants(bad, everything, request(t)) // no fetch within a minute
+			g.clock.advance(time.Minute)
+			p := draft{key: o.key, params: created(time.Minute)}
+			r := request(t)
+			if way != "jwt" {
+				_, member, _ := strings.Cut(r.Header.Get("Signature-Key"), "=")
+				p.member = member
+				r = p.request(t)
+			}
+			if a := g.pass(everything, r); a.status != 200 {
+				t.Fatalf("the new key: %d %s (%s)", a.status, a.body, g.cause())
+			} else if jkt := a.principal(t).Credential; way != "jwt" && jkt != jktOf(t, o.key) {
+				t.Errorf("known as %s, want %s", jkt, jktOf(t, o.key))
+			}
+			o.key = old
+			g.wants(bad, everything, request(t))
+		})
+	}
+}
+
+// TestFetchStorm is AGT-55.
+func TestFetchStorm(t *testing.T) {
+	o := newRemote(t, agentauth.RoleAgentProvider)
+	g := newGate(t, o.trusted)
+	a, err := g.verifier.Authenticator(everything)
+	must(t, err)
+	r := o.byServer(o.id, o.role, remoteKid).request(t)
+	var wg sync.WaitGroup
+	for range 1000 {
+		wg.Go(func() {
+			if _, err := a.Authenticate(r.Clone(context.Background())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	want := func(when string, n int) {
+		t.Helper()
+		if m, k := o.fetches(o.metadataPath()), o.fetches("/jwks.json"); m != n || k != n {
+			t.Errorf("%s: %d fetches of metadata, %d of keys, want %d of each", when, m, k, n)
+		}
+	}
+	want("1,000 at once", 1)
+	for i := range 1000 {
+		if _, err := a.Authenticate(o.byServer(o.id, o.role, fmt.Sprint("random-", i)).request(t)); err == nil {
+			t.Fatal("a key that is not published")
+		}
+	}
+	want("1,000 unknown kids", 1)
+	g.clock.advance(time.Minute)
+	for range 3 {
+		a.Authenticate(draft{key: o.key, member: o.byServer(o.id, o.role, "x").member, params: created(time.Minute)}.request(t))
+	}
+	want("a minute later", 2)
+}
+
+// TestFailuresAreRememberedToo: an issuer that is away is asked after 1, 2, 4 and
+// then 5 minutes, whoever comes.
+func TestFailuresAreRememberedToo(t *testing.T) {
+	o := newRemote(t, agentauth.RoleAgentProvider)
+	o.does(o.metadataPath(), nil)
+	g := newGate(t, o.trusted)
+	var asked []int
+	for minute := range 20 {
+		for range 3 {
+			d := o.byServer(o.id, o.role, remoteKid)
+			d.params = created(time.Duration(minute) * time.Minute)
+			g.wants("unknown_key", everything, d.request(t))
+		}
+		if o.fetches(o.metadataPath()) > len(asked) {
+			asked = append(asked, minute)
+		}
+		g.clock.advance(time.Minute)
+	}
+	if got := fmt.Sprint(asked); got != "[0 1 3 7 12 17]" {
+		t.Errorf("asked in minutes %v", got)
+	}
+}
+
+// TestStallingIssuer is AGT-54: ten seconds are not waited for.
+func TestStallingIssuer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 5 seconds")
+	}
+	t.Parallel()
+	o := newRemote(t, agentauth.RoleAgentProvider)
+	gone := make(chan struct{})
+	o.does("/jwks.json", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-gone:
+		}
+	})
+	defer close(gone)
+	began := time.Now()
+	newGate(t, o.trusted).wants("unknown_key", everything, o.byServer(o.id, o.role, remoteKid).request(t))
+	if took := time.Since(began); took > 6*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// TestPrivateAddresses is AGT-50 at this layer: names are judged by where they lead.
+func TestPrivateAddresses(t *testing.T) {
+	o := newRemote(t, agentauth.RoleAgentProvider)
+	g := newGate(t, func(c *agentauth.VerifierConfig) {
+		o.trusted(c)
+		c.Network.Development = false
+		c.Trust = func(string, agentauth.Role) bool { return true }
+	})
+	g.wants("unknown_key", everything, o.byServer("https://localhost", o.role, remoteKid).request(t))
+	g.wants("invalid_key", everything, o.byURL(o.id+"/jwks.json", remoteKid).request(t))
+	g.wants("unknown_key", everything, o.byURL(strings.Replace(o.id, "127.0.0.1", "localhost", 1)+"/jwks.json", remoteKid).request(t))
+	if n := o.fetches(""); n != 0 {
+		t.Errorf("%d fetches", n)
+	}
+	open := newGate(t, func(c *agentauth.VerifierConfig) {
+		o.trusted(c)
+		c.Network.Development = false
+		c.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Trust = func(string, agentauth.Role) bool { return true }
+	})
+	open.wants("", everything, o.byURL(o.id+"/jwks.json", remoteKid).request(t))
+}

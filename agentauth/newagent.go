@@ -1,0 +1,83 @@
+package agentauth
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/internal/agent"
+	"github.com/keywright/keywright/internal/jose"
+	"github.com/keywright/keywright/store"
+)
+
+// newAgent makes the records of an agent that is admitted. Ops of the admission are
+// the caller's to add.
+func (p *Provider) newAgent(ctx context.Context, c Applicant, key jose.Key, to Admitted) (*agentRecord, []store.Op, error) {
+	id, ps, err := p.settled(c, to)
+	if err != nil {
+		return nil, nil, err
+	}
+	jwk, err := jose.MarshalJWK(key.WithKeyID(""), algorithmOf(key))
+	if err != nil {
+		return nil, nil, err
+	}
+	now := p.host.Hooks.Now().UTC().Truncate(time.Second)
+	a := &agentRecord{jkt: c.Thumbprint, key: key}
+	a.Record = agent.Record{Name: id, JWK: jwk, Scopes: to.Scopes, Created: now}
+	a.enrollment = enrollment{Provider: p.issuer, PersonServer: ps, TokenLife: to.TokenLife, Claims: to.Claims, AdmittedBy: to.By}
+	ownership, err := p.own(ctx, id, c.Thumbprint, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	record, err := a.record()
+	return a, []store.Op{store.Insert(record), ownership}, err
+}
+
+// settled is who an applicant becomes, by what it has asked for and what its
+// admission says.
+func (p *Provider) settled(c Applicant, to Admitted) (id, ps string, err error) {
+	id = cmp.Or(to.AgentID, c.AgentID, AgentID{c.Thumbprint, p.domain}.String())
+	ps = cmp.Or(to.PersonServer, c.PersonServer)
+	if err := p.checkApplicant(id, ps); err != nil {
+		return "", "", err
+	}
+	if err := p.checkAdmitted(to); err != nil {
+		return "", "", keywright.Wrap(keywright.CodeInternal, err)
+	}
+	return id, ps, nil
+}
+
+func (p *Provider) checkAdmitted(to Admitted) error {
+	for name := range to.Claims {
+		if registered[name] {
+			return errors.New("agentauth: Admitted.Claims: " + name + " is not for an admission to say")
+		}
+	}
+	if to.TokenLife != 0 && (to.TokenLife <= minTokenLife || to.TokenLife > maxAgentLife) {
+		return errors.New("agentauth: Admitted.TokenLife: want more than 5 minutes and at most 24 hours")
+	}
+	return nil
+}
+
+// own makes the key the owner of an identifier that nobody else ever had.
+func (p *Provider) own(ctx context.Context, id, jkt string, now time.Time) (store.Op, error) {
+	records, err := p.host.Store.Get(ctx, ownerKey(id))
+	if err != nil {
+		return store.Op{}, err
+	}
+	o, err := readOwner(records[0])
+	switch {
+	case err != nil:
+		return store.Op{}, err
+	case o != nil && o.Thumbprint != jkt:
+		return store.Op{}, keywright.Wrap(keywright.CodeAgentIDInUse, nil)
+	case o != nil:
+		o.Deleted = time.Time{}
+		record, err := o.record(id)
+		return store.Replace(record), err
+	}
+	record, err := owner{Thumbprint: jkt, Since: now}.record(id)
+	return store.Insert(record), err
+}
