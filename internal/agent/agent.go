@@ -68,14 +68,8 @@ func Find(ctx context.Context, st store.Store, thumbprint string) (Record, jose.
 	if err != nil {
 		return Record{}, jose.Key{}, err
 	}
-	if !records[0].Exists() {
-		return Record{}, jose.Key{}, ErrRefused
-	}
-	a, err := Read(records[0])
+	a, err := Standing(ctx, st, records[0])
 	if err != nil {
-		return Record{}, jose.Key{}, err
-	}
-	if err := a.stands(ctx, st); err != nil {
 		return Record{}, jose.Key{}, err
 	}
 	key, err := jose.ParseJWK(a.JWK)
@@ -85,9 +79,28 @@ func Find(ctx context.Context, st store.Store, thumbprint string) (Record, jose.
 	return a, key, nil
 }
 
+// Standing is Find for who has got the record of [Key] from st, and has seen the
+// public key.
+func Standing(ctx context.Context, st store.Store, r store.Record) (Record, error) {
+	if !r.Exists() {
+		return Record{}, ErrRefused
+	}
+	a, err := Read(r)
+	if err != nil {
+		return Record{}, err
+	}
+	if err := a.stands(ctx, st); err != nil {
+		return Record{}, err
+	}
+	return a, nil
+}
+
 func (a Record) stands(ctx context.Context, st store.Store) error {
-	if a.Disabled {
+	switch {
+	case a.Disabled:
 		return ErrRefused
+	case len(a.Parents) == 0:
+		return nil
 	}
 	keys := make([]store.Key, len(a.Parents))
 	for i, p := range a.Parents {

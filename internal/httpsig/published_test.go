@@ -102,6 +102,9 @@ func TestLabel(t *testing.T) {
 		err                         error
 	}{
 		{"of several it is sig", `sig1=hwk;kty="OKP", sig=jwt;jwt="a.b.c";cache`, "sig=" + in, "sig=" + sig, "sig", "jwt", nil},
+		{"sig is the first", `sig=jwt, b=hwk, a=hwk`, "sig=" + in, "sig=" + sig, "sig", "jwt", nil},
+		{"sig is the last", `a=hwk, b=hwk, sig=jwt`, "sig=" + in, "sig=" + sig, "sig", "jwt", nil},
+		{"several members, none sig, and signatures of all", `a=hwk, b=hwk`, "a=" + in + ", b=" + in, "a=" + sig + ", b=" + sig, "", "", httpsig.ErrMalformed},
 		{"a scheme that nobody knows", `sig=x-unregistered`, "sig=" + in, "sig=" + sig, "sig", "x-unregistered", nil},
 		{"a scheme in upper case is another", `sig=HWK;kty="OKP"`, "sig=" + in, "sig=" + sig, "sig", "HWK", nil},
 		{"one member has any label", `sig1=hwk;kty="OKP"`, "sig1=" + in, "sig1=" + sig, "sig1", "hwk", nil},

@@ -24,6 +24,7 @@ func TestSignAndVerify(t *testing.T) {
 		"P-256":   must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)),
 	} {
 		r := must[*http.Request](t)(http.NewRequest("", "https://Resource.Example:443/a%2Fb/../c?d=e&f", nil))
+		r.Method = "" // which is sent as GET
 		r.Header.Set("X-A", " b ")
 		signing := httpsig.Signing{
 			Authority: "resource.example", Label: "x", Key: `hwk;note="\"quoted\""`,

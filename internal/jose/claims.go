@@ -91,7 +91,7 @@ func (c Claims) Date(name string) (time.Time, error) {
 		return time.Unix(n, 0), nil
 	}
 	n, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil || n < 0 || n > maxTime || strings.Trim(fraction, "0123456789") != "" {
+	if err != nil || whole[0] == '-' || n > maxTime || strings.Trim(fraction, "0123456789") != "" {
 		return time.Time{}, fmt.Errorf("jose: claims: member %q: want seconds from 0 to 2^53", name)
 	}
 	return time.Unix(n, 0), nil

@@ -24,7 +24,8 @@ const (
 )
 
 // The errors that a caller can act on. Errors of this package never hold a
-// token, a value of its header or claims, or a key.
+// token, a key or a value of a header or claims, except that they name, clipped,
+// an algorithm, key type or curve that is not done.
 var (
 	// ErrUnsupportedAlgorithm: a token or JWK names an algorithm, key type or
 	// curve that this package does not do.

@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -172,7 +171,9 @@ type PublicJWK struct {
 	Algorithm         string // "": none is declared
 }
 
-// Read is what [ParseJWK] is for JSON, for keys of types OKP and EC.
+// Read is what [ParseJWK] is for JSON, for keys of types OKP and EC. A curve of
+// those types that is not done is no [ErrUnsupportedAlgorithm] here: the profile
+// that spells keys so has no others.
 func (p PublicJWK) Read() (Key, error) {
 	key, err := p.read()
 	if err != nil {
@@ -284,18 +285,4 @@ func MarshalJWK(k Key, alg string) ([]byte, error) {
 	}
 	w.Algorithm, w.KeyID = alg, k.kid
 	return json.Marshal(w)
-}
-
-// Thumbprint returns the SHA-256 thumbprint of a public key (RFC 7638) in base64url.
-func (k Key) Thumbprint() (string, error) {
-	w, err := wireKeyOf(k)
-	if err != nil {
-		return "", fmt.Errorf("jose: thumbprint: %w", err)
-	}
-	text, err := json.Marshal(w) // nothing in base64url is escaped
-	if err != nil {
-		return "", fmt.Errorf("jose: thumbprint: %w", err)
-	}
-	sum := sha256.Sum256(text)
-	return encoding.EncodeToString(sum[:]), nil
 }
