@@ -11,7 +11,8 @@
 //   - package provisioning: provisioning keys enrol runners
 //   - package provisioning/apptoken: applications get scoped, expiring tokens,
 //     the first of them from a super user's password or service account
-//   - package agentauth (planned): agents sign their requests
+//   - package agentauth: agents enrol with a key pair, get tokens that vouch
+//     for it, and sign their requests; their keys live in a package keystore
 //
 // All of them keep their records in a [store.Store] and end in one
 // [Principal], which a protected handler reads with [FromContext], whichever
