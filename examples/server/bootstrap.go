@@ -93,13 +93,14 @@ func provision(ctx context.Context, host keywright.Host, cfg bootstrapConfig, ke
 // files stand beside the database.
 type files struct {
 	secret, reset string
+	agentKeys     string // a directory
 }
 
 func besides(db string) files {
 	if isPostgres(db) {
 		db = "keywright"
 	}
-	return files{secret: db + ".secret", reset: db + ".reset"}
+	return files{secret: db + ".secret", reset: db + ".reset", agentKeys: db + ".agentkeys"}
 }
 
 // bootstrapSecret takes the secret from the environment, else from the file

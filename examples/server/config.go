@@ -17,6 +17,7 @@ type config struct {
 	Bootstrap      bootstrapConfig    `json:"bootstrap"`
 	Exchange       exchangeConfig     `json:"exchange"`
 	Provisioning   provisioningConfig `json:"provisioning"`
+	Agents         *agentsConfig      `json:"agents"`          // null: there are none
 	Admin          *adminConfig       `json:"admin"`           // null: nobody logs in
 	TrustedProxies []netip.Prefix     `json:"trusted_proxies"` // that are believed in who the client is
 	applicationsConfig
@@ -58,7 +59,7 @@ func readConfig(path string) (config, error) {
 	if _, behind := dec.Token(); err == nil && behind != io.EOF {
 		err = errors.New("something follows the JSON object")
 	}
-	for _, check := range []func() error{c.Bootstrap.check, c.Provisioning.check, c.Admin.check, c.applicationsConfig.check} {
+	for _, check := range []func() error{c.Bootstrap.check, c.Provisioning.check, c.Agents.check, c.Admin.check, c.applicationsConfig.check} {
 		if err == nil {
 			err = check()
 		}

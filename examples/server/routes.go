@@ -30,6 +30,14 @@ func newRoutes(ctx context.Context, host keywright.Host, cfg config, files files
 		runners{host, prov}.register(mux, stem)
 		runners{host, prov}.list(mux, stem, admin)
 	}
+	agents, err := setUpAgents(ctx, host, cfg.Agents, files.agentKeys, prov, admin)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := agents.mount(mux)
+	if err != nil {
+		return nil, err
+	}
 	if err := setUpApplications(ctx, mux, host, cfg.applicationsConfig); err != nil {
 		return nil, err
 	}
@@ -39,7 +47,7 @@ func newRoutes(ctx context.Context, host keywright.Host, cfg config, files files
 		return nil, err
 	}
 	boot.Register(mux, "")
-	mountOwn(mux, host)
+	mountOwn(mux, host, signed)
 	return mux, nil
 }
 
@@ -57,10 +65,11 @@ func mountAdmin(mux *http.ServeMux, host keywright.Host, cfg *adminConfig) keywr
 	return admin
 }
 
-// mountOwn mounts the host's own routes.
-func mountOwn(mux *http.ServeMux, host keywright.Host) {
+// mountOwn mounts the host's own routes. signed are who knows callers that sign.
+func mountOwn(mux *http.ServeMux, host keywright.Host, signed []keywright.Authenticator) {
 	// A provisioning key is for one thing, and this is another.
-	mux.Handle("GET /whoami", keywright.Require(host.Keys.Of("admin", "ci", "app", "runner"))(http.HandlerFunc(whoami)))
+	known := append([]keywright.Authenticator{host.Keys.Of("admin", "ci", "app", "runner")}, signed...)
+	mux.Handle("GET /whoami", keywright.Require(known...)(http.HandlerFunc(whoami)))
 	mux.Handle("GET /__api__/v1/user", keywright.Connect.Require(host.Keys.Of("admin", "ci"))(http.HandlerFunc(connectUser)))
 	mux.HandleFunc("GET /__api__/server_settings", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, map[string]string{"version": "2026.06.0", "hostname": host.URL.Hostname()})
