@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -92,6 +93,29 @@ func (s *kms) Generate(ctx context.Context, o keystore.KeyOptions) (keystore.Key
 	}
 	s.keys[k.Handle()] = remoteKey{private}
 	return k, nil
+}
+
+func TestListsOfThisPackageAreInOrder(t *testing.T) {
+	// As file names, with what is behind them, they would be ordered otherwise.
+	want := []string{"Z", "a", "a-b", "a.b", "a0", "b"}
+	for _, s := range []interface {
+		keystore.Generator
+		keystore.Lister
+	}{new(keystore.Memory), newDir(t, filepath.Join(t.TempDir(), "keys"))} {
+		for _, handle := range want {
+			generate(t, s, keystore.Ed25519, handle)
+		}
+		var got []string
+		for handle, err := range s.List(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, handle)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%T lists %q, want %q", s, got, want)
+		}
+	}
 }
 
 // newDir makes a Dir, which makes its directory when it needs it.

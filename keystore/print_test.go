@@ -65,6 +65,21 @@ func TestKST10_PrintingShowsNoPrivateKey(t *testing.T) {
 	}
 }
 
+func TestAKeyIsPrintedAsItsHandle(t *testing.T) {
+	k := generate(t, new(keystore.Memory), keystore.ES256, "handle")
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if got := fmt.Sprintf(verb, k); got != "keystore.Key(handle)" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+	if text, err := json.Marshal(map[string]any{"k": k}); err != nil || string(text) != `{"k":"keystore.Key(handle)"}` {
+		t.Errorf("JSON has %s (%v)", text, err)
+	}
+	if v := slog.AnyValue(k).Resolve(); v.Kind() != slog.KindString || v.String() != "keystore.Key(handle)" {
+		t.Errorf("slog has %v %v", v.Kind(), v)
+	}
+}
+
 // printed returns keys and stores of all kinds, and the private bytes in them.
 func printed(t *testing.T) (secrets [][]byte, values []any) {
 	t.Helper()

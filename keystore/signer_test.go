@@ -3,7 +3,6 @@ package keystore_test
 import (
 	"context"
 	"crypto"
-	"crypto/dsa"
 	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -14,6 +13,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"path/filepath"
 	"testing"
 
 	"github.com/keywright/keywright/keystore"
@@ -36,7 +36,6 @@ func TestKST11_SignersOfOtherKindsAreUnsupported(t *testing.T) {
 	strong := must(rsa.GenerateKey(rand.Reader, 2048))
 	weak := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(3), 1022), E: 65537}
 	secp256k1 := &elliptic.CurveParams{P: big.NewInt(7), N: big.NewInt(7), B: big.NewInt(7), Gx: big.NewInt(1), Gy: big.NewInt(1), BitSize: 256, Name: "secp256k1"}
-	off := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
 	for name, s := range map[string]crypto.Signer{
 		"no signer":                 nil,
 		"no public key":             signer{},
@@ -44,11 +43,10 @@ func TestKST11_SignersOfOtherKindsAreUnsupported(t *testing.T) {
 		"RSA-2048":                  strong,
 		"P-224":                     p224,
 		"P-384":                     p384,
-		"secp256k1":                 signer{&ecdsa.PublicKey{Curve: secp256k1, X: big.NewInt(1), Y: big.NewInt(1)}},
+		"secp256k1":                 signer{unchecked(secp256k1)},
 		"X25519":                    signer{x25519.PublicKey()},
 		"oct":                       signer{[]byte("a symmetric key of thirty-two byt")},
-		"DSA":                       signer{&dsa.PublicKey{}},
-		"a point off P-256":         signer{off},
+		"a point off P-256":         signer{unchecked(elliptic.P256())},
 		"an empty P-256 key":        signer{&ecdsa.PublicKey{Curve: elliptic.P256()}},
 		"a P-256 key by value":      signer{p256.PublicKey},
 		"a short Ed25519 key":       signer{good.Public().(ed25519.PublicKey)[:31]},
@@ -62,6 +60,12 @@ func TestKST11_SignersOfOtherKindsAreUnsupported(t *testing.T) {
 			t.Errorf("%s: FromSigner = %v, %v; want ErrUnsupportedKey", name, k, err)
 		}
 	}
+}
+
+// unchecked makes a public key of what is no point of the curve.
+func unchecked(c elliptic.Curve) *ecdsa.PublicKey {
+	//lint:ignore SA1019 the ways that are not deprecated refuse it
+	return &ecdsa.PublicKey{Curve: c, X: big.NewInt(1), Y: big.NewInt(1)}
 }
 
 func TestAnySignerMakesAKey(t *testing.T) {
@@ -133,6 +137,31 @@ func TestSignCallsAKeyWithItsContext(t *testing.T) {
 	}
 	if _, err := keystore.Sign(ctx, nil, digest[:], crypto.Hash(0)); err == nil {
 		t.Error("Sign without a key")
+	}
+}
+
+// A caller may look for the method without [keystore.Sign].
+func TestKeysSignWithAContext(t *testing.T) {
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, k := range []keystore.Key{
+		generate(t, new(keystore.Memory), keystore.Ed25519, ""),
+		generate(t, newDir(t, filepath.Join(t.TempDir(), "keys")), keystore.Ed25519, ""),
+		must(keystore.FromSigner("", edKey(t))),
+	} {
+		s, ok := k.(interface {
+			SignContext(ctx context.Context, rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
+		})
+		if !ok {
+			t.Fatalf("%T has no SignContext", k)
+		}
+		signature, err := s.SignContext(t.Context(), rand.Reader, nil, crypto.Hash(0))
+		if err != nil || !ed25519.Verify(k.Public().(ed25519.PublicKey), nil, signature) {
+			t.Errorf("SignContext: %v", err)
+		}
+		if signature, err := s.SignContext(done, rand.Reader, nil, crypto.Hash(0)); !errors.Is(err, context.Canceled) || signature != nil {
+			t.Errorf("SignContext with a context that is done: %v, want context.Canceled", err)
+		}
 	}
 }
 

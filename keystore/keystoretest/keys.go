@@ -82,7 +82,7 @@ func (f *fixture) refusesInput(k keystore.Key) {
 		length int
 		hash   crypto.Hash
 	}
-	wrong := []input{{64, crypto.SHA512}, {20, crypto.SHA1}}
+	wrong := []input{{64, crypto.SHA512}, {20, crypto.SHA1}, {32, crypto.SHA512_256}}
 	if _, ok := k.Public().(ed25519.PublicKey); ok {
 		wrong = append(wrong, input{32, crypto.SHA256})
 	} else {
