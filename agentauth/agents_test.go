@@ -139,6 +139,10 @@ func TestDeletedIdentifierIsNotGivenAway(t *testing.T) {
 	}
 	w.wantError(w.tryEnroll(newEd25519(t), `{"agent_id":"aauth:a@ap.example"}`), 409, "agent_id_in_use")
 
+	if list, err := w.provider.Agents(t.Context(), "", 0); err != nil || len(list) != 1 || list[0].ID != "aauth:b@ap.example" {
+		t.Errorf("listed: %v, %v", list, err)
+	}
+
 	must(t, w.provider.DeleteAgent(t.Context(), person, "aauth:b@ap.example"))
 	w.clock.advance(time.Second)
 	again := w.enroll(key, `{"agent_id":"aauth:a@ap.example"}`)

@@ -1,12 +1,10 @@
 package agentauth_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -214,144 +212,4 @@ func TestKeysOnAnotherHost(t *testing.T) {
 		o.trusted(c)
 		c.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
 	}).wants("unknown_key", everything, o.byServer(o.id, o.role, remoteKid).request(t))
-}
-
-// TestRotationOfAKeyID: an issuer gives an id to a new key, and tokens and
-// signatures by it are good once a fetch may be made.
-func TestRotationOfAKeyID(t *testing.T) {
-	for _, way := range []string{"jwks_uri", "jwt", "jwks"} {
-		t.Run(way, func(t *testing.T) {
-			o := newRemote(t, agentauth.RoleAgentProvider)
-			request := o.ways(t)[way]
-			if way == "jwks" {
-				request = func(t *testing.T) *http.Request { return o.byURL(o.id+"/jwks.json", remoteKid).request(t) }
-			}
-			g := newGate(t, o.trusted)
-			g.wants("", everything, request(t))
-			old := o.key
-			o.key = seedKey("new")
-			o.publishes(claims(jwk(t, o.key)).with(claims{"kid": remoteKid}))
-			bad := map[string]string{"jwks_uri": "invalid_signature", "jwt": "invalid_jwt", "jwks": "invalid_signature"}[way]
-			g.wants(bad, everything, request(t)) // no fetch within a minute
-			g.clock.advance(time.Minute)
-			p := draft{key: o.key, params: created(time.Minute)}
-			r := request(t)
-			if way != "jwt" {
-				_, member, _ := strings.Cut(r.Header.Get("Signature-Key"), "=")
-				p.member = member
-				r = p.request(t)
-			}
-			if a := g.pass(everything, r); a.status != 200 {
-				t.Fatalf("the new key: %d %s (%s)", a.status, a.body, g.cause())
-			} else if jkt := a.principal(t).Credential; way != "jwt" && jkt != jktOf(t, o.key) {
-				t.Errorf("known as %s, want %s", jkt, jktOf(t, o.key))
-			}
-			o.key = old
-			g.wants(bad, everything, request(t))
-		})
-	}
-}
-
-// TestFetchStorm is AGT-55.
-func TestFetchStorm(t *testing.T) {
-	o := newRemote(t, agentauth.RoleAgentProvider)
-	g := newGate(t, o.trusted)
-	a, err := g.verifier.Authenticator(everything)
-	must(t, err)
-	r := o.byServer(o.id, o.role, remoteKid).request(t)
-	var wg sync.WaitGroup
-	for range 1000 {
-		wg.Go(func() {
-			if _, err := a.Authenticate(r.Clone(context.Background())); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	want := func(when string, n int) {
-		t.Helper()
-		if m, k := o.fetches(o.metadataPath()), o.fetches("/jwks.json"); m != n || k != n {
-			t.Errorf("%s: %d fetches of metadata, %d of keys, want %d of each", when, m, k, n)
-		}
-	}
-	want("1,000 at once", 1)
-	for i := range 1000 {
-		if _, err := a.Authenticate(o.byServer(o.id, o.role, fmt.Sprint("random-", i)).request(t)); err == nil {
-			t.Fatal("a key that is not published")
-		}
-	}
-	want("1,000 unknown kids", 1)
-	g.clock.advance(time.Minute)
-	for range 3 {
-		a.Authenticate(draft{key: o.key, member: o.byServer(o.id, o.role, "x").member, params: created(time.Minute)}.request(t))
-	}
-	want("a minute later", 2)
-}
-
-// TestFailuresAreRememberedToo: an issuer that is away is asked after 1, 2, 4 and
-// then 5 minutes, whoever comes.
-func TestFailuresAreRememberedToo(t *testing.T) {
-	o := newRemote(t, agentauth.RoleAgentProvider)
-	o.does(o.metadataPath(), nil)
-	g := newGate(t, o.trusted)
-	var asked []int
-	for minute := range 20 {
-		for range 3 {
-			d := o.byServer(o.id, o.role, remoteKid)
-			d.params = created(time.Duration(minute) * time.Minute)
-			g.wants("unknown_key", everything, d.request(t))
-		}
-		if o.fetches(o.metadataPath()) > len(asked) {
-			asked = append(asked, minute)
-		}
-		g.clock.advance(time.Minute)
-	}
-	if got := fmt.Sprint(asked); got != "[0 1 3 7 12 17]" {
-		t.Errorf("asked in minutes %v", got)
-	}
-}
-
-// TestStallingIssuer is AGT-54: ten seconds are not waited for.
-func TestStallingIssuer(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 5 seconds")
-	}
-	t.Parallel()
-	o := newRemote(t, agentauth.RoleAgentProvider)
-	gone := make(chan struct{})
-	o.does("/jwks.json", func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-r.Context().Done():
-		case <-gone:
-		}
-	})
-	defer close(gone)
-	began := time.Now()
-	newGate(t, o.trusted).wants("unknown_key", everything, o.byServer(o.id, o.role, remoteKid).request(t))
-	if took := time.Since(began); took > 6*time.Second {
-		t.Errorf("took %v", took)
-	}
-}
-
-// TestPrivateAddresses is AGT-50 at this layer: names are judged by where they lead.
-func TestPrivateAddresses(t *testing.T) {
-	o := newRemote(t, agentauth.RoleAgentProvider)
-	g := newGate(t, func(c *agentauth.VerifierConfig) {
-		o.trusted(c)
-		c.Network.Development = false
-		c.Trust = func(string, agentauth.Role) bool { return true }
-	})
-	g.wants("unknown_key", everything, o.byServer("https://localhost", o.role, remoteKid).request(t))
-	g.wants("invalid_key", everything, o.byURL(o.id+"/jwks.json", remoteKid).request(t))
-	g.wants("unknown_key", everything, o.byURL(strings.Replace(o.id, "127.0.0.1", "localhost", 1)+"/jwks.json", remoteKid).request(t))
-	if n := o.fetches(""); n != 0 {
-		t.Errorf("%d fetches", n)
-	}
-	open := newGate(t, func(c *agentauth.VerifierConfig) {
-		o.trusted(c)
-		c.Network.Development = false
-		c.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-		c.Trust = func(string, agentauth.Role) bool { return true }
-	})
-	open.wants("", everything, o.byURL(o.id+"/jwks.json", remoteKid).request(t))
 }

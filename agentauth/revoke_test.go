@@ -108,11 +108,11 @@ func TestExpiredTokensAreNotRevoked(t *testing.T) {
 // told of stays, and is told later.
 func TestRevocationIsTriedAgain(t *testing.T) {
 	elsewhere := newSite(t, newWorld(t, worldConfig{}).clock)
-	status := func(code int) func(*personServer) {
-		return func(p *personServer) { p.answer = func(string) int { return code } }
+	status := func(code int) func(*revokingServer) {
+		return func(p *revokingServer) { p.answer = func(string) int { return code } }
 	}
-	member := func(name string, value any) func(*personServer) {
-		return func(p *personServer) {
+	member := func(name string, value any) func(*revokingServer) {
+		return func(p *revokingServer) {
 			p.metadata = func(m map[string]any) {
 				if m[name] = value; value == nil {
 					delete(m, name)
@@ -122,7 +122,7 @@ func TestRevocationIsTriedAgain(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name    string
-		set     func(*personServer)
+		set     func(*revokingServer)
 		text    string // "": it succeeds
 		reached bool   // the endpoint, or others, were asked
 	}{
@@ -133,14 +133,14 @@ func TestRevocationIsTriedAgain(t *testing.T) {
 		{"400", status(400), "status 400", true},
 		{"429", status(429), "status 429", true},
 		{"500", status(500), "status 500", true},
-		{"redirect", func(p *personServer) {
+		{"redirect", func(p *revokingServer) {
 			p.serve = func(w http.ResponseWriter) bool {
 				w.Header().Set("Location", elsewhere.url+"/revoke")
 				w.WriteHeader(http.StatusTemporaryRedirect)
 				return false
 			}
 		}, "redirect", true},
-		{"too long an answer", func(p *personServer) {
+		{"too long an answer", func(p *revokingServer) {
 			p.serve = func(w http.ResponseWriter) bool {
 				w.Write(make([]byte, 64<<10+1))
 				return false
@@ -149,14 +149,14 @@ func TestRevocationIsTriedAgain(t *testing.T) {
 		{"no endpoint", member("revocation_endpoint", nil), "revocation_endpoint", false},
 		{"endpoint is no text", member("revocation_endpoint", 1), "revocation_endpoint", false},
 		{"endpoint elsewhere", member("revocation_endpoint", elsewhere.url+"/revoke"), "another origin", false},
-		{"endpoint over http", func(p *personServer) {
+		{"endpoint over http", func(p *revokingServer) {
 			member("revocation_endpoint", strings.Replace(p.url, "https:", "http:", 1)+"/revoke")(p)
 		}, "another origin", false},
-		{"endpoint with a user", func(p *personServer) {
+		{"endpoint with a user", func(p *revokingServer) {
 			member("revocation_endpoint", strings.Replace(p.url, "https://", "https://user@", 1)+"/revoke")(p)
 		}, "userinfo", false},
 		{"another's metadata", member("issuer", "https://ps.example"), "another issuer", false},
-		{"no metadata", func(p *personServer) { p.metadata = func(map[string]any) { panic(http.ErrAbortHandler) } }, "", false},
+		{"no metadata", func(p *revokingServer) { p.metadata = func(map[string]any) { panic(http.ErrAbortHandler) } }, "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, s, ps := newRevocation(t)

@@ -26,7 +26,7 @@ func (v *Verifier) byServer(ctx context.Context, m *httpsig.Message) (signer, er
 	if err != nil {
 		return signer{}, err
 	}
-	s, err := publishedKey(ctx, keys, kid)
+	s, err := v.publishedKey(ctx, keys, kid)
 	s.id, s.role = id, role
 	return s, err
 }
@@ -49,13 +49,13 @@ func (v *Verifier) byURL(ctx context.Context, m *httpsig.Message) (signer, error
 	if err != nil {
 		return signer{}, err
 	}
-	s, err := publishedKey(ctx, keys, kid)
+	s, err := v.publishedKey(ctx, keys, kid)
 	s.id = url
 	return s, err
 }
 
 // publishedKey finds the one key of an id.
-func publishedKey(ctx context.Context, keys issuerKeys, kid string) (signer, error) {
+func (v *Verifier) publishedKey(ctx context.Context, keys issuerKeys, kid string) (signer, error) {
 	if kid == "" {
 		return signer{}, refuse(keywright.CodeInvalidKey, "kid is missing", nil)
 	}
@@ -66,7 +66,7 @@ func publishedKey(ctx context.Context, keys issuerKeys, kid string) (signer, err
 	if len(candidates) > 1 {
 		return signer{}, refuse(keywright.CodeInvalidKey, "several keys have the id", nil)
 	}
-	if err := checkAlgorithm(candidates[0], false, false); err != nil {
+	if err := checkAlgorithm(candidates[0], false, v.compat.AcceptEdDSA); err != nil {
 		return signer{}, err
 	}
 	s, err := signedBy(candidates[0])

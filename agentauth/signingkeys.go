@@ -79,16 +79,20 @@ func (s *SigningKeys) ring(ctx context.Context) (*keyRing, error) {
 	if err != nil {
 		return nil, keywright.Wrap(keywright.CodeUnavailable, err)
 	}
-	known := s.cached.Load()
-	if known != nil && known.version == records[0].Version {
-		return known, nil
+	for {
+		known := s.cached.Load()
+		if known != nil && known.version == records[0].Version {
+			return known, nil
+		}
+		ring, err := readRing(records[0], known)
+		if err != nil {
+			return nil, keywright.Wrap(keywright.CodeInternal, err)
+		}
+		// All share one ring of a version, for its slots.
+		if s.cached.CompareAndSwap(known, ring) {
+			return ring, nil
+		}
 	}
-	ring, err := readRing(records[0], known)
-	if err != nil {
-		return nil, err
-	}
-	s.cached.Store(ring)
-	return ring, nil
 }
 
 var errNoSuchKid = errors.New("agentauth: no signing key of this id")

@@ -68,7 +68,7 @@ func (v *Verifier) verify(r *http.Request, p policy) (*proof, error) {
 	if err != nil {
 		return nil, malformed(err)
 	}
-	if err := checkSignature(m, &s, base); err != nil {
+	if err := v.checkSignature(m, &s, base); err != nil {
 		return nil, err
 	}
 	if m.Covers("content-digest") {
@@ -101,12 +101,12 @@ func (v *Verifier) checkTimes(m *httpsig.Message, now time.Time) (httpsig.Times,
 }
 
 // checkSignature tries newer keys of the issuer, where the one at hand fails.
-func checkSignature(m *httpsig.Message, s *signer, base []byte) error {
+func (v *Verifier) checkSignature(m *httpsig.Message, s *signer, base []byte) error {
 	err := m.Verify(s.key, base)
 	if errors.Is(err, httpsig.ErrSignature) && s.newer != nil {
 		for _, k := range s.newer() {
 			again, bad := signedBy(k)
-			if bad != nil || checkAlgorithm(k, false, false) != nil || m.Verify(k, base) != nil {
+			if bad != nil || checkAlgorithm(k, false, v.compat.AcceptEdDSA) != nil || m.Verify(k, base) != nil {
 				continue
 			}
 			s.key, s.jkt = again.key, again.jkt
