@@ -157,9 +157,12 @@ func NewProvider(c ProviderConfig) (*Provider, error) {
 // Issuer returns the identifier of the provider.
 func (p *Provider) Issuer() string { return p.issuer }
 
-// Register mounts the endpoints on mux, below prefix.
+// Register mounts the endpoints on mux: the metadata at the root, the others below
+// prefix.
 func (p *Provider) Register(mux *http.ServeMux, prefix string) {
-	keywright.Register(mux, prefix, p.Routes()...)
+	routes := p.Routes()
+	keywright.Register(mux, "", routes[0])
+	keywright.Register(mux, prefix, routes[1:]...)
 }
 
 // Sync prepares the signing keys. Call it when the server starts.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/endpoint"
+	"github.com/keywright/keywright/internal/httpsig"
 )
 
 // MetadataPath is where an agent provider describes itself, at the root of its origin.
@@ -20,18 +21,26 @@ func (p *Provider) Routes() []keywright.Route {
 	routes := []keywright.Route{
 		{Pattern: MetadataPath, Handler: document(p.metadata)},
 		{Pattern: p.paths.JWKS, Handler: p.keys.Handler()},
-		{Pattern: p.paths.Enroll, Handler: signedEndpoint(p, "enroll", p.policies.enroll, p.readEnroll, p.enroll)},
-		{Pattern: p.paths.Refresh, Handler: signedEndpoint(p, "refresh", p.policies.refresh, p.readRefresh, p.refresh)},
+		{Pattern: p.paths.Enroll, Handler: signedEndpoint(p, "enroll", p.readEnroll, p.enroll)},
+		{Pattern: p.paths.Refresh, Handler: signedEndpoint(p, "refresh", p.readRefresh, p.refresh)},
 	}
 	return slices.Concat(routes, p.approvalRoutes(), p.subAgentRoutes(), p.agentKeyRoutes(), p.adminRoutes())
 }
 
-// signedEndpoint is one whose decode verifies the signature. A request without
-// one is refused before its body is awaited.
-func signedEndpoint[Req, Resp any](p *Provider, name string, c policy, decode func(*http.Request) (Req, error), do func(context.Context, keywright.Principal, Req) (Resp, error)) http.Handler {
-	return endpoint.Whole(endpoint.New(endpoint.Spec{
+// signedEndpoint is one whose decode verifies the signature, once the body is
+// there: see [endpoint.Whole]. Nobody waits for the body of a request without one.
+func signedEndpoint[Req, Resp any](p *Provider, name string, decode func(*http.Request) (Req, error), do func(context.Context, keywright.Principal, Req) (Resp, error)) http.Handler {
+	h := endpoint.New(endpoint.Spec{
 		Name: "agent." + name, Method: http.MethodPost, Dialect: keywright.AAuth, Hooks: p.host.Hooks,
-	}, decode, do))
+	}, decode, do)
+	whole := endpoint.Whole(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if httpsig.Signed(r.Header) {
+			whole.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // document serves JSON that may be kept for some minutes.

@@ -179,13 +179,8 @@ type contextSigner struct {
 	ctx context.Context
 }
 
-func (s contextSigner) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if k, ok := s.Key.(interface {
-		SignContext(ctx context.Context, random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error)
-	}); ok {
-		return k.SignContext(s.ctx, random, digest, opts)
-	}
-	return s.Key.Sign(random, digest, opts)
+func (s contextSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return keystore.Sign(s.ctx, s.Key, digest, opts)
 }
 
 // sign makes a token of claims with the active key.

@@ -16,7 +16,7 @@ import (
 
 func (p *Provider) subAgentRoutes() []keywright.Route {
 	return []keywright.Route{
-		{Pattern: p.paths.SubAgent, Handler: signedEndpoint(p, "subagent", p.policies.subAgent, p.readSubAgent, p.issueSubAgent)},
+		{Pattern: p.paths.SubAgent, Handler: signedEndpoint(p, "subagent", p.readSubAgent, p.issueSubAgent)},
 	}
 }
 
