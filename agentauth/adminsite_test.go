@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/keywright/keywright"
+	"github.com/keywright/keywright/provisioning"
 )
 
 // TestAdminAgainstOtherSites: with a session, as with a password, a page of another

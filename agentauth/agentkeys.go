@@ -26,7 +26,7 @@ func (p *Provider) keyOfAgent(ctx context.Context, id, kid string) (signer, erro
 // standingAgent returns the agent that has an identifier, or nil for one that is
 // unknown, disabled or deleted.
 func (p *Provider) standingAgent(ctx context.Context, id string) (*agentRecord, error) {
-	if parsed, err := parseAgentID(id, p.verifier.development); err != nil || parsed.Domain != p.domain {
+	if parsed, err := parseAgentID(id, p.verifier.profile.Network.Development); err != nil || parsed.Domain != p.domain {
 		return nil, nil
 	}
 	a, _, err := p.agentByID(ctx, id)

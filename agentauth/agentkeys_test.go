@@ -147,10 +147,10 @@ func TestLegacyJWKSURI(t *testing.T) {
 	uri, kid := enrolled["jwks_uri"].(string), enrolled["key_id"].(string)
 	legacy := fmt.Sprintf("jwks_uri;uri=%q;kid=%q", uri, kid)
 	both := []agentauth.Scheme{agentauth.SchemeJWKS, agentauth.SchemeJWKSURI}
-	compat := func(c *agentauth.VerifierConfig) { c.Compat.LegacyJWKSURI = true }
+	compat := func(c *agentauth.VerifierConfig) { c.Profile.Compat.LegacyJWKSURI = true }
 	local := func(c *agentauth.VerifierConfig) {
 		compat(c)
-		c.Host, c.Authorities, c.Providers = w.host, []string{"resource.example"}, []*agentauth.Provider{w.provider}
+		c.Host, c.Profile.Authorities, c.Providers = w.host, []string{"resource.example"}, []*agentauth.Provider{w.provider}
 	}
 	for _, tt := range []struct {
 		name    string

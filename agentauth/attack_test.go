@@ -88,7 +88,7 @@ func (c attack) request() *http.Request {
 func (f attacks) attacked(t testing.TB, compat agentauth.Compat) *gate {
 	t.Helper()
 	g := newGate(t, func(c *agentauth.VerifierConfig) {
-		c.Compat = compat
+		c.Profile.Compat = compat
 		c.Trust = func(string, agentauth.Role) bool { return true }
 	})
 	must(t, g.verifier.Publish("https://ap.example", agentauth.RoleAgentProvider, f.Resources["https://ap.example/jwks.json"]))

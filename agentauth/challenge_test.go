@@ -41,7 +41,7 @@ func TestEachCodeAndItsChallenge(t *testing.T) {
 	w := newWorld(t, worldConfig{verifier: func(c *agentauth.VerifierConfig) {
 		o.reachable(c)
 		for _, other := range []*remote{nameless, misnamed} {
-			c.Network.RootCAs.AddCert(other.srv.Certificate())
+			c.Profile.Network.RootCAs.AddCert(other.srv.Certificate())
 		}
 		c.Trust = func(string, agentauth.Role) bool { return true }
 	}})
@@ -172,18 +172,18 @@ func TestVerifierConfigs(t *testing.T) {
 	for name, edit := range map[string]func(*agentauth.VerifierConfig){
 		"no Host":             func(c *agentauth.VerifierConfig) { c.Host = keywright.Host{} },
 		"no URL":              func(c *agentauth.VerifierConfig) { c.Host.URL = nil },
-		"a short Window":      func(c *agentauth.VerifierConfig) { c.Window = time.Millisecond },
-		"a negative Window":   func(c *agentauth.VerifierConfig) { c.Window = -time.Minute },
-		"a long Window":       func(c *agentauth.VerifierConfig) { c.Window = 10*time.Minute + 1 },
-		"a negative ExpSkew":  func(c *agentauth.VerifierConfig) { c.Compat.ExpSkew = -1 },
-		"a long ExpSkew":      func(c *agentauth.VerifierConfig) { c.Compat.ExpSkew = time.Minute + 1 },
-		"a URL for authority": func(c *agentauth.VerifierConfig) { c.Authorities = []string{"https://ap.example"} },
-		"a path in authority": func(c *agentauth.VerifierConfig) { c.Authorities = []string{"ap.example/x"} },
-		"a user in authority": func(c *agentauth.VerifierConfig) { c.Authorities = []string{"u@ap.example"} },
-		"an empty authority":  func(c *agentauth.VerifierConfig) { c.Authorities = []string{""} },
-		"a port alone":        func(c *agentauth.VerifierConfig) { c.Authorities = []string{":443"} },
+		"a short Window":      func(c *agentauth.VerifierConfig) { c.Profile.Window = time.Millisecond },
+		"a negative Window":   func(c *agentauth.VerifierConfig) { c.Profile.Window = -time.Minute },
+		"a long Window":       func(c *agentauth.VerifierConfig) { c.Profile.Window = 10*time.Minute + 1 },
+		"a negative ExpSkew":  func(c *agentauth.VerifierConfig) { c.Profile.Compat.ExpSkew = -1 },
+		"a long ExpSkew":      func(c *agentauth.VerifierConfig) { c.Profile.Compat.ExpSkew = time.Minute + 1 },
+		"a URL for authority": func(c *agentauth.VerifierConfig) { c.Profile.Authorities = []string{"https://ap.example"} },
+		"a path in authority": func(c *agentauth.VerifierConfig) { c.Profile.Authorities = []string{"ap.example/x"} },
+		"a user in authority": func(c *agentauth.VerifierConfig) { c.Profile.Authorities = []string{"u@ap.example"} },
+		"an empty authority":  func(c *agentauth.VerifierConfig) { c.Profile.Authorities = []string{""} },
+		"a port alone":        func(c *agentauth.VerifierConfig) { c.Profile.Authorities = []string{":443"} },
 		"every network": func(c *agentauth.VerifierConfig) {
-			c.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+			c.Profile.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,10 +195,10 @@ func TestVerifierConfigs(t *testing.T) {
 		})
 	}
 	for name, edit := range map[string]func(*agentauth.VerifierConfig){
-		"the shortest Window":          func(c *agentauth.VerifierConfig) { c.Window = time.Second },
-		"the longest Window":           func(c *agentauth.VerifierConfig) { c.Window = 10 * time.Minute },
-		"the longest ExpSkew":          func(c *agentauth.VerifierConfig) { c.Compat.ExpSkew = time.Minute },
-		"an authority in place of URL": func(c *agentauth.VerifierConfig) { c.Host.URL, c.Authorities = nil, []string{"[::1]:8080"} },
+		"the shortest Window":          func(c *agentauth.VerifierConfig) { c.Profile.Window = time.Second },
+		"the longest Window":           func(c *agentauth.VerifierConfig) { c.Profile.Window = 10 * time.Minute },
+		"the longest ExpSkew":          func(c *agentauth.VerifierConfig) { c.Profile.Compat.ExpSkew = time.Minute },
+		"an authority in place of URL": func(c *agentauth.VerifierConfig) { c.Host.URL, c.Profile.Authorities = nil, []string{"[::1]:8080"} },
 	} {
 		c := agentauth.VerifierConfig{Host: good}
 		edit(&c)

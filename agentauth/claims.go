@@ -23,9 +23,9 @@ func (v *Verifier) checkLife(c jose.Claims, now time.Time, max time.Duration) (l
 		return life{}, badClaim("exp: want a time")
 	}
 	switch {
-	case !now.Before(expires.Add(v.compat.ExpSkew)):
+	case !now.Before(expires.Add(v.profile.Compat.ExpSkew)):
 		return life{}, refuse(keywright.CodeExpiredJWT, "", nil)
-	case issued.After(now.Add(v.window)):
+	case issued.After(now.Add(v.profile.Window)):
 		return life{}, refuse(keywright.CodeClockSkew, "iat is too far ahead", nil)
 	case !expires.After(issued), expires.Sub(issued) > max:
 		return life{}, badClaim("exp is too far from iat")
@@ -47,7 +47,7 @@ func (v *Verifier) confirmedKey(c jose.Claims) (signer, error) {
 	if err != nil {
 		return signer{}, badKey(err)
 	}
-	if err := checkAlgorithm(key, v.compat.CnfWithoutAlg, v.compat.AcceptEdDSA); err != nil {
+	if err := checkAlgorithm(key, v.profile.Compat.CnfWithoutAlg, v.profile.Compat.AcceptEdDSA); err != nil {
 		return signer{}, err
 	}
 	return signedBy(key)
@@ -65,7 +65,7 @@ func (v *Verifier) readClaims(t *token, c jose.Claims, now time.Time) error {
 		return err
 	}
 	t.issued, t.expires = lived.issued, lived.expires
-	if t.issuer, err = c.String("iss"); err != nil || checkServerID(t.issuer, v.development) != nil {
+	if t.issuer, err = c.String("iss"); err != nil || checkServerID(t.issuer, v.profile.Network.Development) != nil {
 		return badClaim("iss: want the identifier of a server")
 	}
 	dwk, err := c.String("dwk")
@@ -84,7 +84,7 @@ func (v *Verifier) readClaims(t *token, c jose.Claims, now time.Time) error {
 			return badClaim(f.name + ": want a string")
 		}
 	}
-	if t.ps != "" && checkServerID(t.ps, v.development) != nil {
+	if t.ps != "" && checkServerID(t.ps, v.profile.Network.Development) != nil {
 		return badClaim("ps: want the identifier of a server")
 	}
 	if t.key, err = v.confirmedKey(c); err != nil {
@@ -116,11 +116,11 @@ func (v *Verifier) readAgentClaims(t *token) error {
 		if name == "parent_agent" && id == "" {
 			continue
 		}
-		parsed, err := parseAgentID(id, v.development)
+		parsed, err := parseAgentID(id, v.profile.Network.Development)
 		if err != nil {
 			return badClaim(name + ": want the identifier of an agent")
 		}
-		if parsed.Domain != domainOf(t.issuer) && !v.compat.AnyAgentDomain {
+		if parsed.Domain != domainOf(t.issuer) && !v.profile.Compat.AnyAgentDomain {
 			return badClaim(name + ": its domain is not that of iss")
 		}
 	}

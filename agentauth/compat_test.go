@@ -87,9 +87,9 @@ func TestEachFlagAdmitsItsCaseAndNothingElse(t *testing.T) {
 		w := newWorld(t, worldConfig{
 			verifier: func(c *agentauth.VerifierConfig) {
 				o.trusted(c)
-				c.Compat = compat
+				c.Profile.Compat = compat
 			},
-			provider: func(c *agentauth.ProviderConfig) { c.Client.Compat = compat },
+			provider: func(c *agentauth.ProviderConfig) { c.Profile.Compat = compat },
 		})
 		g := &gate{tb: t, verifier: w.verifier}
 		w.enroll(seedKey("enrolled"), `{"agent_id":"aauth:app@ap.example"}`)
@@ -115,7 +115,7 @@ func TestEachFlagAdmitsItsCaseAndNothingElse(t *testing.T) {
 func TestNamingJWTsOfOld(t *testing.T) {
 	key, agent := seedKey("agent"), seedKey("enrolled")
 	st := &failing{Store: new(store.Memory)}
-	w := newWorld(t, worldConfig{store: st, verifier: func(c *agentauth.VerifierConfig) { c.Compat.LegacyNamingJWT = true }})
+	w := newWorld(t, worldConfig{store: st, verifier: func(c *agentauth.VerifierConfig) { c.Profile.Compat.LegacyNamingJWT = true }})
 	g := &gate{tb: t, verifier: w.verifier}
 	w.enroll(agent, "{}")
 	naming := func(by, named crypto.Signer, typ string) draft {

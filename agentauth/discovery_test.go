@@ -120,8 +120,8 @@ func TestNothingIsFetchedForStrangers(t *testing.T) {
 	agent := seedKey("agent")
 	strict := func(c *agentauth.VerifierConfig) {
 		o.trusted(c)
-		c.Network.Development = false
-		c.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Profile.Network.Development = false
+		c.Profile.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.Trust = func(string, agentauth.Role) bool { return true }
 	}
 	nobody := func(c *agentauth.VerifierConfig) {
@@ -192,7 +192,7 @@ func TestKeysOnAnotherHost(t *testing.T) {
 		for name, request := range o.ways(t) {
 			edit := func(c *agentauth.VerifierConfig) {
 				o.trusted(c)
-				c.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
+				c.Profile.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
 				c.KeyHost = func(issuer, uri string) bool {
 					asked = issuer + " " + uri
 					return allowed
@@ -210,6 +210,6 @@ func TestKeysOnAnotherHost(t *testing.T) {
 	}
 	newGate(t, func(c *agentauth.VerifierConfig) {
 		o.trusted(c)
-		c.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
+		c.Profile.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
 	}).wants("unknown_key", everything, o.byServer(o.id, o.role, remoteKid).request(t))
 }

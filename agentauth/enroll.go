@@ -53,7 +53,7 @@ type enrollCall struct {
 func (p *Provider) readEnroll(r *http.Request) (enrollCall, error) {
 	var c enrollCall
 	var err error
-	unsigned := p.verifier.compat.AllowUnsignedEnrol && !httpsig.Signed(r.Header)
+	unsigned := p.verifier.profile.Compat.AllowUnsignedEnrol && !httpsig.Signed(r.Header)
 	if !unsigned {
 		if c.proof, err = p.verified(r, p.policies.enroll); err != nil {
 			return c, err
@@ -91,7 +91,7 @@ func (p *Provider) checkEnrollKey(c *enrollCall, req enrollRequest, unsigned boo
 	if err != nil {
 		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: want the public key of Ed25519 or P-256", Err: err}
 	}
-	if err := checkAlgorithm(key, p.verifier.compat.CnfWithoutAlg || unsigned, p.verifier.compat.AcceptEdDSA); err != nil {
+	if err := checkAlgorithm(key, p.verifier.profile.Compat.CnfWithoutAlg || unsigned, p.verifier.profile.Compat.AcceptEdDSA); err != nil {
 		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: alg: want Ed25519 or ES256", Err: err}
 	}
 	s, err := signedBy(key)
@@ -109,7 +109,7 @@ func (p *Provider) checkEnrollKey(c *enrollCall, req enrollRequest, unsigned boo
 // checkApplicant checks what an applicant may choose.
 func (p *Provider) checkApplicant(agentID, ps string) error {
 	if agentID != "" {
-		id, err := parseAgentID(agentID, p.verifier.development)
+		id, err := parseAgentID(agentID, p.verifier.profile.Network.Development)
 		switch {
 		case err != nil:
 			return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "agent_id: want aauth:name@" + p.domain, Err: err}
@@ -120,7 +120,7 @@ func (p *Provider) checkApplicant(agentID, ps string) error {
 		}
 	}
 	if ps != "" {
-		if err := checkServerID(ps, p.verifier.development); err != nil {
+		if err := checkServerID(ps, p.verifier.profile.Network.Development); err != nil {
 			return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "ps: want the identifier of a server, https://host", Err: err}
 		}
 	}
@@ -141,9 +141,7 @@ func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCa
 			return err
 		case a == nil:
 			resp, err = p.admit(ctx, c, records[1])
-			if err != nil && p.cameFirst(ctx, c.jkt, err) {
-				err = store.ErrConflict
-			}
+			err = p.unlessFirst(ctx, c.jkt, err)
 		default:
 			resp.enrollResponse, err = p.enrollAgain(ctx, c, a)
 		}
@@ -200,14 +198,20 @@ func (p *Provider) admit(ctx context.Context, c enrollCall, waits store.Record) 
 	return enrollAnswer{enrollResponse: resp}, err
 }
 
-// cameFirst reports whether a key is denied that was enrolled meanwhile: it is
-// itself what has used up its admission.
-func (p *Provider) cameFirst(ctx context.Context, jkt string, err error) bool {
-	if keywright.AsError(err).Code != keywright.CodeDenied {
-		return false
+// unlessFirst is err, unless a key is denied that was enrolled meanwhile: it is
+// itself what has used up its admission, and is to try again.
+func (p *Provider) unlessFirst(ctx context.Context, jkt string, err error) error {
+	if err == nil || keywright.AsError(err).Code != keywright.CodeDenied {
+		return err
 	}
-	records, err := p.host.Store.Get(ctx, agent.Key(jkt))
-	return err == nil && records[0].Exists()
+	records, trouble := p.host.Store.Get(ctx, agent.Key(jkt))
+	switch {
+	case trouble != nil:
+		return trouble
+	case records[0].Exists():
+		return store.ErrConflict
+	}
+	return err
 }
 
 func admissionError(err error) error {

@@ -135,7 +135,7 @@ func TestPrivateAddresses(t *testing.T) {
 	o := newRemote(t, agentauth.RoleAgentProvider)
 	g := newGate(t, func(c *agentauth.VerifierConfig) {
 		o.trusted(c)
-		c.Network.Development = false
+		c.Profile.Network.Development = false
 		c.Trust = func(string, agentauth.Role) bool { return true }
 	})
 	g.wants("unknown_key", everything, o.byServer("https://localhost", o.role, remoteKid).request(t))
@@ -146,8 +146,8 @@ func TestPrivateAddresses(t *testing.T) {
 	}
 	open := newGate(t, func(c *agentauth.VerifierConfig) {
 		o.trusted(c)
-		c.Network.Development = false
-		c.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Profile.Network.Development = false
+		c.Profile.Network.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.Trust = func(string, agentauth.Role) bool { return true }
 	})
 	open.wants("", everything, o.byURL(o.id+"/jwks.json", remoteKid).request(t))

@@ -63,8 +63,10 @@ func FuzzVerifier(f *testing.F) {
 		HWKWithoutAlg: true, CnfWithoutAlg: true, AcceptEdDSA: true, LegacyNamingJWT: true, LegacyHWKJWKParam: true, LegacyJWKSURI: true, AnyAgentDomain: true,
 	}} {
 		g := newGate(f, func(c *agentauth.VerifierConfig) {
-			c.Compat = compat
-			c.Trust = func(id string, _ agentauth.Role) bool { return id == "https://ap.example" || id == "https://issuer.example" }
+			c.Profile.Compat = compat
+			c.Trust = func(id string, _ agentauth.Role) bool {
+				return id == "https://ap.example" || id == "https://issuer.example"
+			}
 		})
 		must(f, g.verifier.Publish("https://ap.example", agentauth.RoleAgentProvider, file.Resources["https://ap.example/jwks.json"]))
 		must(f, g.verifier.Publish("https://issuer.example", agentauth.RoleAgentProvider, keys))

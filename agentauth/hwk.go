@@ -29,10 +29,10 @@ func (v *Verifier) byKey(m *httpsig.Message) (signer, error) {
 }
 
 func (v *Verifier) inlineKey(m *httpsig.Message) (jose.Key, error) {
-	if m.Has("jwk") && !m.Has("kty") && v.compat.LegacyHWKJWKParam {
+	if m.Has("jwk") && !m.Has("kty") && v.profile.Compat.LegacyHWKJWKParam {
 		return v.inlineJWK(m)
 	}
-	if m.Has("kid") && !v.compat.HWKWithoutAlg {
+	if m.Has("kid") && !v.profile.Compat.HWKWithoutAlg {
 		return jose.Key{}, refuse(keywright.CodeInvalidKey, "kid is not for scheme hwk", nil)
 	}
 	for _, private := range []string{"d", "k", "p", "q"} {
@@ -44,8 +44,8 @@ func (v *Verifier) inlineKey(m *httpsig.Message) (jose.Key, error) {
 	if err != nil {
 		return jose.Key{}, err
 	}
-	if m.Has("alg") || !v.compat.HWKWithoutAlg {
-		if err := checkName(p.Algorithm, v.compat.AcceptEdDSA); err != nil {
+	if m.Has("alg") || !v.profile.Compat.HWKWithoutAlg {
+		if err := checkName(p.Algorithm, v.profile.Compat.AcceptEdDSA); err != nil {
 			return jose.Key{}, err
 		}
 	}
@@ -95,7 +95,7 @@ func (v *Verifier) inlineJWK(m *httpsig.Message) (jose.Key, error) {
 	if err != nil {
 		return jose.Key{}, badKey(err)
 	}
-	return key, checkAlgorithm(key, v.compat.HWKWithoutAlg, v.compat.AcceptEdDSA)
+	return key, checkAlgorithm(key, v.profile.Compat.HWKWithoutAlg, v.profile.Compat.AcceptEdDSA)
 }
 
 // checkAlgorithm wants the key to say what it is for, by a name that means one

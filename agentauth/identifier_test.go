@@ -163,6 +163,6 @@ func newProvider(t *testing.T, id string, development bool) (*agentauth.Provider
 	must(t, err)
 	w := newWorld(t, worldConfig{})
 	return agentauth.NewProvider(agentauth.ProviderConfig{
-		Host: host, Keys: w.keys, Issuer: id, Client: agentauth.ProviderNetwork{Network: agentauth.Network{Development: development}},
+		Host: host, Keys: w.keys, Issuer: id, Profile: agentauth.Profile{Network: agentauth.Network{Development: development}},
 	})
 }

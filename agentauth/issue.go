@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"maps"
 	"time"
 
@@ -92,11 +93,13 @@ func (p *Provider) checkForeign(ctx context.Context, key jose.Key) error {
 	if err != nil {
 		return err
 	}
-	own, err := p.keys.Keys(ctx, jkt)
-	if err == nil && len(own) > 0 {
-		return keywright.Errorf(keywright.CodeInvalidRequest, "the key is one of the provider")
+	switch _, err := p.keys.Keys(ctx, jkt); {
+	case errors.Is(err, errNoSuchKid):
+		return nil
+	case err != nil:
+		return err
 	}
-	return nil
+	return keywright.Errorf(keywright.CodeInvalidRequest, "the key is one of the provider")
 }
 
 // tokenFor makes a token for an enrolled agent, bound to key, and what is to be

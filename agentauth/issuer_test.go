@@ -137,7 +137,7 @@ func (o *remote) trusted(c *agentauth.VerifierConfig) {
 func (o *remote) reachable(c *agentauth.VerifierConfig) {
 	roots := x509.NewCertPool()
 	roots.AddCert(o.srv.Certificate())
-	c.Network = agentauth.Network{RootCAs: roots, Development: true}
+	c.Profile.Network = agentauth.Network{RootCAs: roots, Development: true}
 }
 
 // agent is the identifier of an agent of o.

@@ -20,7 +20,7 @@ type issuers struct {
 }
 
 func newIssuers(c VerifierConfig) (*issuers, error) {
-	client, err := c.Network.client()
+	client, err := c.Profile.Network.client()
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func (v *Verifier) byNaming(ctx context.Context, m *httpsig.Message, now time.Ti
 func (v *Verifier) readNaming(ctx context.Context, text string, now time.Time) (*naming, error) {
 	t, err := jose.ParseSelfSigned(text)
 	if err != nil {
-		if v.compat.LegacyNamingJWT {
+		if v.profile.Compat.LegacyNamingJWT {
 			return v.readLegacyNaming(ctx, text, now)
 		}
 		return nil, badToken(err)
@@ -51,11 +51,11 @@ func (v *Verifier) readNaming(ctx context.Context, text string, now time.Time) (
 	if t.Type() != namingType {
 		return nil, badClaim("typ: want " + namingType)
 	}
-	if err := checkTokenAlgorithm(t, v.compat); err != nil {
+	if err := checkTokenAlgorithm(t, v.profile.Compat); err != nil {
 		return nil, err
 	}
 	n := &naming{key: t.Key()}
-	if err := checkAlgorithm(n.key, v.compat.CnfWithoutAlg, v.compat.AcceptEdDSA); err != nil {
+	if err := checkAlgorithm(n.key, v.profile.Compat.CnfWithoutAlg, v.profile.Compat.AcceptEdDSA); err != nil {
 		return nil, err
 	}
 	if n.jkt, err = n.key.Thumbprint(); err != nil {
@@ -76,12 +76,12 @@ func (v *Verifier) completeNaming(n *naming, t *jose.Token, issuer string, now t
 	if claims, err = t.Verify(n.key); err != nil {
 		return badToken(err)
 	}
-	times, err := v.checkLife(claims, now, maxNamingLife+v.window)
+	times, err := v.checkLife(claims, now, maxNamingLife+v.profile.Window)
 	if err != nil {
 		return err
 	}
 	n.expires = times.expires
-	if n.expires.After(now.Add(maxNamingLife + v.window)) {
+	if n.expires.After(now.Add(maxNamingLife + v.profile.Window)) {
 		return badClaim("exp is too far ahead")
 	}
 	if claims.Has("jti") {

@@ -12,7 +12,10 @@ import (
 
 func TestAuthorities(t *testing.T) {
 	key := seedKey("agent")
-	pinned := func(c *agentauth.VerifierConfig) { c.Authorities = []string{"ap.example", "Other.example:8443"} }
+	pinned := func(c *agentauth.VerifierConfig) {
+		c.Profile.Authorities = []string{"ap.example", "Other.example:8443"}
+	}
+	rewritten := func(c *agentauth.VerifierConfig) { c.Profile.RewrittenHost = true }
 	tests := []struct {
 		name   string
 		edit   func(*agentauth.VerifierConfig)
@@ -23,11 +26,13 @@ func TestAuthorities(t *testing.T) {
 		{"the host's URL", nil, "ap.example", "ap.example", ""},
 		{"in upper case", nil, "ap.example", "AP.example", ""},
 		{"with the usual port", nil, "ap.example", "ap.example:443", ""},
-		{"behind a proxy that writes another", nil, "ap.example", "10.0.0.1:8080", ""},
+		{"another host, such as that of another site here", nil, "ap.example", "10.0.0.1:8080", "invalid_signature"},
+		{"behind a proxy that writes another", rewritten, "ap.example", "10.0.0.1:8080", ""},
+		{"behind such a proxy, for another server", rewritten, "other.example", "10.0.0.1:8080", "invalid_signature"},
 		{"signed for another server", nil, "other.example", "ap.example", "invalid_signature"},
 		{"signed for another server that is named", nil, "other.example", "other.example", "invalid_signature"},
 		{"the second of two", pinned, "other.example:8443", "other.example:8443", ""},
-		{"the first of two behind a proxy", pinned, "ap.example", "localhost", ""},
+		{"for the first of two, sent to another", pinned, "ap.example", "localhost", "invalid_signature"},
 		{"signed for the first, sent to the second", pinned, "ap.example", "other.example:8443", "invalid_signature"},
 		{"a port that is not the usual one", pinned, "other.example", "other.example", "invalid_signature"},
 	}

@@ -177,7 +177,7 @@ func newResourceWorld(t *testing.T, resource func(*agentauth.ResourceConfig), ve
 	w := &resourceWorld{outage: new(atomic.Bool), ps: newPersonServer(t), agent: newEd25519(t)}
 	memory := new(store.Memory)
 	w.world = newWorld(t, worldConfig{store: fickleStore{memory, w.outage}, verifier: func(c *agentauth.VerifierConfig) {
-		c.Network = agentauth.Network{RootCAs: w.ps.roots, Development: true}
+		c.Profile.Network = agentauth.Network{RootCAs: w.ps.roots, Development: true}
 		c.Trust = func(iss string, role agentauth.Role) bool {
 			return iss == w.ps.id && (role == agentauth.RolePersonServer || role == agentauth.RoleAccessServer)
 		}

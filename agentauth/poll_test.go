@@ -218,7 +218,7 @@ func TestDisabledWhileDelivering(t *testing.T) {
 // TestUnsignedApplicant: who may enrol without a proof of its key needs one to
 // hear of the decision.
 func TestUnsignedApplicant(t *testing.T) {
-	w := newApprovalWorld(t, func(c *agentauth.ProviderConfig) { c.Client.Compat.AllowUnsignedEnrol = true })
+	w := newApprovalWorld(t, func(c *agentauth.ProviderConfig) { c.Profile.Compat.AllowUnsignedEnrol = true })
 	key := newEd25519(t)
 	body := `{"jwk":` + jwkOf(t, key, "Ed25519") + `}`
 	path := w.wantPending(w.do(w.request("POST", "/enrol", body)))

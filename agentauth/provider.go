@@ -33,18 +33,10 @@ type ProviderConfig struct {
 	// Admin lets in may.
 	Permission string
 
-	Limits ProviderLimits
-	About  About
-	Paths  ProviderPaths
-	Client ProviderNetwork
-}
-
-// ProviderNetwork is how a provider meets others: what agents it takes and what
-// servers it reaches.
-type ProviderNetwork struct {
-	Authorities []string // as in [VerifierConfig]
-	Network     Network
-	Compat      Compat
+	Limits  ProviderLimits
+	About   About
+	Paths   ProviderPaths
+	Profile Profile
 }
 
 // ProviderLimits are those of all agents.
@@ -121,7 +113,7 @@ func NewProvider(c ProviderConfig) (*Provider, error) {
 	if p.issuer == "" {
 		p.issuer = originOf(c.Host.URL.String())
 	}
-	if err := checkServerID(p.issuer, c.Client.Network.Development); err != nil {
+	if err := checkServerID(p.issuer, c.Profile.Network.Development); err != nil {
 		return nil, fmt.Errorf("agentauth: ProviderConfig.Issuer: %w", err)
 	}
 	p.domain = domainOf(p.issuer)
@@ -145,7 +137,7 @@ func NewProvider(c ProviderConfig) (*Provider, error) {
 		return nil, fmt.Errorf("agentauth: ProviderConfig.Limits: %w", err)
 	}
 	p.verifier, err = NewVerifier(VerifierConfig{
-		Host: c.Host, Authorities: c.Client.Authorities, Providers: []*Provider{p}, Network: c.Client.Network, Compat: c.Client.Compat,
+		Host: c.Host, Profile: c.Profile, Providers: []*Provider{p},
 	})
 	if err != nil {
 		return nil, err

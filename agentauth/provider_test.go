@@ -113,8 +113,8 @@ func TestProviderConfig(t *testing.T) {
 		"Keys":             func(c *agentauth.ProviderConfig) { c.Keys = nil },
 		"Issuer":           func(c *agentauth.ProviderConfig) { c.Issuer = "http://ap.example" },
 		"Limits.TokenLife": func(c *agentauth.ProviderConfig) { c.Limits.TokenLife = 5 * time.Minute },
-		"Compat":           func(c *agentauth.ProviderConfig) { c.Client.Compat.ExpSkew = 2 * time.Minute },
-		"Authorities":      func(c *agentauth.ProviderConfig) { c.Client.Authorities = []string{"https://ap.example"} },
+		"Compat":           func(c *agentauth.ProviderConfig) { c.Profile.Compat.ExpSkew = 2 * time.Minute },
+		"Authorities":      func(c *agentauth.ProviderConfig) { c.Profile.Authorities = []string{"https://ap.example"} },
 	}
 	for field, change := range tests {
 		c := agentauth.ProviderConfig{Host: w.host, Keys: w.keys}

@@ -213,7 +213,7 @@ func TestWhatIsAudited(t *testing.T) {
 	c := w.resourceConfig()
 	c.Host = host
 	c.Verifier, err = agentauth.NewVerifier(agentauth.VerifierConfig{
-		Host: host, Providers: []*agentauth.Provider{w.provider}, Network: agentauth.Network{RootCAs: w.ps.roots, Development: true},
+		Host: host, Providers: []*agentauth.Provider{w.provider}, Profile: agentauth.Profile{Network: agentauth.Network{RootCAs: w.ps.roots, Development: true}},
 		Trust: func(iss string, _ agentauth.Role) bool { return iss == w.ps.id },
 	})
 	must(t, err)

@@ -150,11 +150,11 @@ func (c ResourceConfig) checkHost() error {
 }
 
 func (s *Resource) check() error {
-	if err := checkServerID(s.issuer, s.verifier.development); err != nil {
+	if err := checkServerID(s.issuer, s.verifier.profile.Network.Development); err != nil {
 		return fmt.Errorf("agentauth: ResourceConfig.Issuer: %w", err)
 	}
 	if s.access != "" {
-		if err := checkServerID(s.access, s.verifier.development); err != nil {
+		if err := checkServerID(s.access, s.verifier.profile.Network.Development); err != nil {
 			return fmt.Errorf("agentauth: ResourceConfig.AccessServer: %w", err)
 		}
 	}

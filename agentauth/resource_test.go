@@ -64,7 +64,7 @@ func TestPersonIsThePrincipal(t *testing.T) {
 
 func TestWhatAResourceTokenSays(t *testing.T) {
 	for _, legacy := range []bool{false, true} {
-		w := newResourceWorld(t, nil, func(c *agentauth.VerifierConfig) { c.Compat.EmitPersonTokenJTI = legacy })
+		w := newResourceWorld(t, nil, func(c *agentauth.VerifierConfig) { c.Profile.Compat.EmitPersonTokenJTI = legacy })
 		now := float64(w.clock.Now().Unix())
 		common := map[string]any{
 			"iss": issuer, "dwk": "aauth-resource.json", "aud": w.ps.id, "ps": w.ps.id, "sub": "person-1",
@@ -114,7 +114,7 @@ func TestResourceDescribesItself(t *testing.T) {
 			Components: []string{"@query"},
 		}
 		c.Endpoints.Prefix = "/api/"
-	}, func(c *agentauth.VerifierConfig) { c.Window = 90 * time.Second })
+	}, func(c *agentauth.VerifierConfig) { c.Profile.Window = 90 * time.Second })
 	a := w.do(w.request("GET", agentauth.ResourceMetadataPath, ""))
 	want := map[string]any{
 		"issuer": issuer, "jwks_uri": issuer + "/api/resource/jwks.json", "access_mode": "auth-token",

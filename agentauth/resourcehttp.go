@@ -37,7 +37,7 @@ func (s *Resource) Register(mux *http.ServeMux, prefix string) {
 
 func (s *Resource) describe(context.Context) (json.RawMessage, error) {
 	doc := wireResource{
-		Issuer: s.issuer, AccessMode: s.metadata.AccessMode, Scopes: s.scopes, SignatureWindow: int64(s.verifier.window / time.Second),
+		Issuer: s.issuer, AccessMode: s.metadata.AccessMode, Scopes: s.scopes, SignatureWindow: int64(s.verifier.profile.Window / time.Second),
 		Components: s.metadata.Components, RevocationEndpoint: s.base + s.endpoints.Revoke,
 		Algorithms: strings.Split(acceptedAlgorithms, ", "), wireAbout: wireAbout(s.metadata.About),
 	}

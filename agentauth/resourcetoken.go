@@ -23,7 +23,7 @@ func (s *Resource) issue(ctx context.Context, proof *proof, scopes []string) (st
 		PresentedID: t.jti, Thumbprint: proof.jkt, Scope: strings.Join(s.extended(t, scopes), " "), Mission: t.mission, Tenant: t.tenant,
 		ID: rand.Text(), IssuedAt: now.Unix(), Expires: now.Add(maxResourceLife).Unix(),
 	}
-	if s.verifier.compat.EmitPersonTokenJTI {
+	if s.verifier.profile.Compat.EmitPersonTokenJTI {
 		claims.PersonTokenID = t.jti
 	}
 	text, err := s.keys.sign(ctx, ResourceToken, claims)

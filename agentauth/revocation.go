@@ -78,7 +78,7 @@ func (s *Resource) revoke(ctx context.Context, _ keywright.Principal, c revocati
 	// No token that is accepted here lives longer, whatever the caller says.
 	expires := time.Unix(min(c.expires, now.Add(maxPersonLife+maxWindow).Unix()), 0)
 	revoked := revocation(c.proof.id, c.jti, expires)
-	if !now.Before(expires.Add(s.verifier.compat.ExpSkew)) || records[1].Exists() && !records[1].Expires.Before(revoked.Record.Expires) {
+	if !now.Before(expires.Add(s.verifier.profile.Compat.ExpSkew)) || records[1].Exists() && !records[1].Expires.Before(revoked.Record.Expires) {
 		err = s.host.Store.Commit(ctx, store.Insert(c.proof.seen))
 	} else {
 		e := keywright.Event{Name: "agent.token_revoked", Actor: c.proof.id, Target: c.jti}

@@ -82,7 +82,7 @@ func TestRevocationIsOfTheCallersTokensAlone(t *testing.T) {
 	other := newPersonServer(t)
 	other.clock = w.clock
 	c := agentauth.VerifierConfig{Host: w.host, Trust: func(string, agentauth.Role) bool { return true }}
-	c.Network = agentauth.Network{RootCAs: other.roots, Development: true}
+	c.Profile.Network = agentauth.Network{RootCAs: other.roots, Development: true}
 	v, err := agentauth.NewVerifier(c)
 	must(t, err)
 	rc := w.resourceConfig()

@@ -22,7 +22,7 @@ import (
 // TestTokensAreRevoked is section 7.7.
 func TestTokensAreRevoked(t *testing.T) {
 	w, s, ps := newRevocation(t)
-	v, err := agentauth.NewVerifier(agentauth.VerifierConfig{Host: w.host, Providers: []*agentauth.Provider{w.provider}, Network: s.network()})
+	v, err := agentauth.NewVerifier(agentauth.VerifierConfig{Host: w.host, Providers: []*agentauth.Provider{w.provider}, Profile: agentauth.Profile{Network: s.network()}})
 	must(t, err)
 	w.mux.Handle("/whoami", v.Require(agentauth.Policy{})(whoami))
 	key, sub, other := newEd25519(t), newP256(t), newEd25519(t)

@@ -31,7 +31,7 @@ type revokingServer struct {
 func newRevokingServer(t *testing.T, provider *site) *revokingServer {
 	t.Helper()
 	p := &revokingServer{site: newSite(t, provider.clock), revoked: make(map[string]int64)}
-	v, err := agentauth.NewVerifier(agentauth.VerifierConfig{Host: p.host, Network: provider.network(), Trust: func(issuer string, role agentauth.Role) bool {
+	v, err := agentauth.NewVerifier(agentauth.VerifierConfig{Host: p.host, Profile: agentauth.Profile{Network: provider.network()}, Trust: func(issuer string, role agentauth.Role) bool {
 		return issuer == provider.url && role == agentauth.RoleAgentProvider
 	}})
 	must(t, err)

@@ -219,7 +219,7 @@ func TestPrincipals(t *testing.T) {
 	server := newRemote(t, agentauth.RolePersonServer)
 	g := newGate(t, func(c *agentauth.VerifierConfig) {
 		o.reachable(c)
-		c.Network.RootCAs.AddCert(server.srv.Certificate())
+		c.Profile.Network.RootCAs.AddCert(server.srv.Certificate())
 		c.Trust = func(string, agentauth.Role) bool { return true }
 	})
 	jkt, agentJKT, issuerJKT := jktOf(t, durable), jktOf(t, key), jktOf(t, o.key)

@@ -15,7 +15,7 @@ func (v *Verifier) byServer(ctx context.Context, m *httpsig.Message) (signer, er
 	id, _ := m.Param("id")
 	dwk, _ := m.Param("dwk")
 	kid, _ := m.Param("kid")
-	if err := checkServerID(id, v.development); err != nil {
+	if err := checkServerID(id, v.profile.Network.Development); err != nil {
 		return signer{}, refuse(keywright.CodeInvalidKey, "id: want the identifier of a server", err)
 	}
 	role := Role(dwk)
@@ -66,7 +66,7 @@ func (v *Verifier) publishedKey(ctx context.Context, keys issuerKeys, kid string
 	if len(candidates) > 1 {
 		return signer{}, refuse(keywright.CodeInvalidKey, "several keys have the id", nil)
 	}
-	if err := checkAlgorithm(candidates[0], false, v.compat.AcceptEdDSA); err != nil {
+	if err := checkAlgorithm(candidates[0], false, v.profile.Compat.AcceptEdDSA); err != nil {
 		return signer{}, err
 	}
 	s, err := signedBy(candidates[0])

@@ -66,7 +66,7 @@ func newRemoteWorld(t *testing.T, change func(*agentauth.ProviderConfig)) (*worl
 	must(t, err)
 	must(t, w.keys.Sync(t.Context()))
 	c := agentauth.ProviderConfig{
-		Host: w.host, Keys: w.keys, Admission: agentauth.AdmitAnybody, Client: agentauth.ProviderNetwork{Network: s.network()},
+		Host: w.host, Keys: w.keys, Admission: agentauth.AdmitAnybody, Profile: agentauth.Profile{Network: s.network()},
 	}
 	if change != nil {
 		change(&c)
@@ -103,7 +103,7 @@ type farWorld struct {
 func newFarWorld(t *testing.T, s *site, p agentauth.Policy, change func(*agentauth.VerifierConfig)) *farWorld {
 	t.Helper()
 	e := &farWorld{t: t, clock: s.clock, mux: http.NewServeMux()}
-	c := agentauth.VerifierConfig{Host: newHostAt(t, s.clock, farURL), Network: s.network(), Trust: func(issuer string, role agentauth.Role) bool {
+	c := agentauth.VerifierConfig{Host: newHostAt(t, s.clock, farURL), Profile: agentauth.Profile{Network: s.network()}, Trust: func(issuer string, role agentauth.Role) bool {
 		return issuer == s.url && role == agentauth.RoleAgentProvider
 	}}
 	if change != nil {

@@ -52,7 +52,7 @@ func (p *Provider) readSubAgent(r *http.Request) (subAgentCall, error) {
 }
 
 func (p *Provider) subAgentID(parent, discriminator string) (string, error) {
-	id, err := parseAgentID(parent, p.verifier.development)
+	id, err := parseAgentID(parent, p.verifier.profile.Network.Development)
 	if err != nil {
 		return "", badClaim("sub: want the identifier of an agent")
 	}
@@ -73,7 +73,7 @@ func (p *Provider) subAgentKey(c subAgentCall, req subAgentRequest) (jose.Key, e
 	if err != nil {
 		return jose.Key{}, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: want the public key of Ed25519 or P-256", Err: err}
 	}
-	if err := checkAlgorithm(key, p.verifier.compat.CnfWithoutAlg, p.verifier.compat.AcceptEdDSA); err != nil {
+	if err := checkAlgorithm(key, p.verifier.profile.Compat.CnfWithoutAlg, p.verifier.profile.Compat.AcceptEdDSA); err != nil {
 		return jose.Key{}, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: alg: want Ed25519 or ES256", Err: err}
 	}
 	switch jkt, err := key.Thumbprint(); {

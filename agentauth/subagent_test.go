@@ -106,7 +106,7 @@ func TestSubAgentLivesNoLongerThanAgents(t *testing.T) {
 // TestLateParentHasNoSubAgents is Compat.ExpSkew, with which a token is accepted
 // that ends before that of a sub-agent would begin.
 func TestLateParentHasNoSubAgents(t *testing.T) {
-	w := newWorld(t, worldConfig{provider: func(c *agentauth.ProviderConfig) { c.Client.Compat.ExpSkew = time.Minute }})
+	w := newWorld(t, worldConfig{provider: func(c *agentauth.ProviderConfig) { c.Profile.Compat.ExpSkew = time.Minute }})
 	parent := newEd25519(t)
 	token := w.enroll(parent, `{}`)
 	w.clock.advance(time.Hour + 30*time.Second)

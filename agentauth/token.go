@@ -87,7 +87,7 @@ func (v *Verifier) readToken(ctx context.Context, text string, p policy, now tim
 	if !slices.Contains(p.tokens, t.typ) {
 		return nil, otherType()
 	}
-	if err := checkTokenAlgorithm(parsed, v.compat); err != nil {
+	if err := checkTokenAlgorithm(parsed, v.profile.Compat); err != nil {
 		return nil, err
 	}
 	if t.kid == "" {
@@ -159,7 +159,7 @@ func (v *Verifier) verifyToken(ctx context.Context, t *token, parsed *jose.Token
 func (v *Verifier) trySigners(t *token, parsed *jose.Token, candidates []jose.Key) error {
 	err := badToken(jose.ErrSignature)
 	for _, k := range candidates {
-		if bad := checkAlgorithm(k, false, v.compat.AcceptEdDSA); bad != nil {
+		if bad := checkAlgorithm(k, false, v.profile.Compat.AcceptEdDSA); bad != nil {
 			err = bad
 			continue
 		}

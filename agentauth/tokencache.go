@@ -79,7 +79,7 @@ func (v *Verifier) known(ctx context.Context, text string, now time.Time) (*toke
 	if t == nil {
 		return nil, nil
 	}
-	if !now.Before(t.expires.Add(v.compat.ExpSkew)) {
+	if !now.Before(t.expires.Add(v.profile.Compat.ExpSkew)) {
 		v.tokens.drop(text)
 		return nil, refuse(keywright.CodeExpiredJWT, "", nil)
 	}

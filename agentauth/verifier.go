@@ -2,17 +2,11 @@ package agentauth
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
-	"time"
 
 	"github.com/keywright/keywright"
-	"github.com/keywright/keywright/internal/egress"
 	"github.com/keywright/keywright/internal/httpsig"
 )
 
@@ -30,13 +24,8 @@ const (
 
 // VerifierConfig configures a [Verifier]. Host is required.
 type VerifierConfig struct {
-	Host keywright.Host
-
-	// Authorities are the hosts, with ports where they are not the usual ones,
-	// by which clients reach this server; nil: that of the host's URL. A request
-	// whose field Host is another, as behind a proxy that rewrites it, is taken
-	// to be for the first. So what was signed for another server is refused.
-	Authorities []string
+	Host    keywright.Host
+	Profile Profile
 
 	// Trust says whether tokens and signatures of an issuer are accepted in a
 	// role. It is asked before anything is fetched; nil: nobody is trusted but
@@ -56,101 +45,32 @@ type VerifierConfig struct {
 	// says, others nothing. An error refuses the request, and is an internal one
 	// unless it is a [*keywright.Error].
 	Scopes func(ctx context.Context, p keywright.Principal) ([]string, error)
-
-	Window  time.Duration // how old a signature may be, or how far ahead; 0: 1 minute, at most 10
-	Network Network
-	Compat  Compat
 }
-
-// A Network says what may be reached beyond public addresses over https. The zero
-// Network adds nothing.
-type Network struct {
-	AllowNetworks []netip.Prefix // that may be reached although they are not public; still over https only
-	RootCAs       *x509.CertPool // nil: the system's
-
-	// Development admits servers on this machine, by http and with ports. Whoever
-	// names a URL reaches the services of this machine then.
-	Development bool
-}
-
-func (n Network) client() (*egress.Client, error) {
-	return egress.New(egress.Config{AllowNetworks: n.AllowNetworks, RootCAs: n.RootCAs, InsecureLoopback: n.Development})
-}
-
-const (
-	defaultWindow = time.Minute
-	maxWindow     = 10 * time.Minute
-)
 
 // A Verifier authenticates signed requests. It is safe for concurrent use.
 type Verifier struct {
-	host        keywright.Host
-	authorities []string
-	providers   []*Provider
-	scopes      func(context.Context, keywright.Principal) ([]string, error)
-	window      time.Duration
-	development bool
-	compat      Compat
-	issuers     *issuers
-	tokens      *tokenCache
+	host      keywright.Host
+	profile   Profile // complete
+	providers []*Provider
+	scopes    func(context.Context, keywright.Principal) ([]string, error)
+	issuers   *issuers
+	tokens    *tokenCache
 }
 
 // NewVerifier checks c. It does no I/O.
 func NewVerifier(c VerifierConfig) (*Verifier, error) {
-	v := &Verifier{
-		host: c.Host, providers: c.Providers, scopes: c.Scopes, window: c.Window,
-		development: c.Network.Development, compat: c.Compat, tokens: newTokenCache(maxTokens),
-	}
 	if c.Host.Store == nil {
 		return nil, errors.New("agentauth: VerifierConfig.Host is required")
 	}
-	switch {
-	case v.window == 0:
-		v.window = defaultWindow
-	case v.window < time.Second || v.window > maxWindow:
-		return nil, errors.New("agentauth: VerifierConfig.Window: want 1 second to 10 minutes")
+	profile, err := c.Profile.complete(c.Host.URL)
+	if err != nil {
+		return nil, fmt.Errorf("agentauth: VerifierConfig.%w", err)
 	}
-	if err := c.Compat.check(); err != nil {
-		return nil, fmt.Errorf("agentauth: VerifierConfig.Compat: %w", err)
-	}
-	var err error
-	if v.authorities, err = authorities(c.Authorities, c.Host.URL); err != nil {
-		return nil, fmt.Errorf("agentauth: VerifierConfig.Authorities: %w", err)
-	}
+	v := &Verifier{host: c.Host, profile: profile, providers: c.Providers, scopes: c.Scopes, tokens: newTokenCache(maxTokens)}
 	if v.issuers, err = newIssuers(c); err != nil {
-		return nil, fmt.Errorf("agentauth: VerifierConfig.Network: %w", err)
+		return nil, fmt.Errorf("agentauth: VerifierConfig.Profile.Network: %w", err)
 	}
 	return v, nil
-}
-
-func authorities(configured []string, u *url.URL) ([]string, error) {
-	if len(configured) == 0 {
-		if u == nil {
-			return nil, errors.New("want one, or a URL of the host")
-		}
-		return []string{httpsig.Authority(u.Host, u.Scheme == "https")}, nil
-	}
-	var list []string
-	for _, a := range configured {
-		u, err := url.Parse("//" + a)
-		if err != nil || u.Host != a || u.User != nil || u.Hostname() == "" {
-			return nil, fmt.Errorf("%q: want host or host:port", a)
-		}
-		list = append(list, strings.ToLower(a))
-	}
-	return list, nil
-}
-
-// authority is the one that r was signed for, if it was signed for this server.
-func (v *Verifier) authority(r *http.Request) string {
-	host := strings.ToLower(r.Host)
-	bare := strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":80")
-	for _, a := range v.authorities {
-		if host == a || bare == a {
-			return a
-		}
-	}
-	return v.authorities[0]
 }
 
 // Authenticator returns an Authenticator of requests that p accepts, to be used

@@ -56,15 +56,19 @@ func (v *Verifier) verify(r *http.Request, p policy) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	scheme, ok := p.scheme(m, v.compat)
+	scheme, ok := p.scheme(m, v.profile.Compat)
 	if !ok {
 		return nil, refuse(keywright.CodeUnsupportedScheme, "", nil)
+	}
+	authority, ok := v.profile.authority(r)
+	if !ok {
+		return nil, refuse(keywright.CodeInvalidSignature, "the request is for another host than this server", nil)
 	}
 	s, err := v.signer(r.Context(), scheme, m, p, now)
 	if err != nil {
 		return nil, err
 	}
-	base, err := m.Base(r, v.authority(r))
+	base, err := m.Base(r, authority)
 	if err != nil {
 		return nil, malformed(err)
 	}
@@ -90,9 +94,9 @@ func (v *Verifier) checkTimes(m *httpsig.Message, now time.Time) (httpsig.Times,
 	}
 	second := now.Truncate(time.Second)
 	switch {
-	case times.Created.After(second.Add(v.window)):
+	case times.Created.After(second.Add(v.profile.Window)):
 		return times, refuse(keywright.CodeClockSkew, "created is too far ahead", nil)
-	case times.Created.Before(second.Add(-v.window)):
+	case times.Created.Before(second.Add(-v.profile.Window)):
 		return times, refuse(keywright.CodeInvalidSignature, "created is too long ago", nil)
 	case !times.Expires.IsZero() && times.Expires.Before(second):
 		return times, refuse(keywright.CodeInvalidSignature, "the signature has expired", nil)
@@ -106,7 +110,7 @@ func (v *Verifier) checkSignature(m *httpsig.Message, s *signer, base []byte) er
 	if errors.Is(err, httpsig.ErrSignature) && s.newer != nil {
 		for _, k := range s.newer() {
 			again, bad := signedBy(k)
-			if bad != nil || checkAlgorithm(k, false, v.compat.AcceptEdDSA) != nil || m.Verify(k, base) != nil {
+			if bad != nil || checkAlgorithm(k, false, v.profile.Compat.AcceptEdDSA) != nil || m.Verify(k, base) != nil {
 				continue
 			}
 			s.key, s.jkt = again.key, again.jkt
@@ -161,7 +165,7 @@ func (v *Verifier) marker(jkt string, base []byte, t httpsig.Times) store.Record
 	io.WriteString(h, jkt)
 	h.Write([]byte{0})
 	h.Write(base)
-	end := t.Created.Add(v.window)
+	end := t.Created.Add(v.profile.Window)
 	if !t.Expires.IsZero() && t.Expires.Before(end) {
 		end = t.Expires
 	}

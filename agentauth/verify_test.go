@@ -224,7 +224,7 @@ func TestTimes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			g := newGate(t, func(c *agentauth.VerifierConfig) { c.Window = tt.window })
+			g := newGate(t, func(c *agentauth.VerifierConfig) { c.Profile.Window = tt.window })
 			g.clock.advance(900 * time.Millisecond)
 			params := tt.params
 			if params == "" {

@@ -54,13 +54,13 @@ func newHandler(external string, st store.Store, limits agentauth.ProviderLimits
 	}
 	development := agentauth.Network{Development: true}
 	provider, err := agentauth.NewProvider(agentauth.ProviderConfig{
-		Host: host, Keys: keys, Admission: agentauth.AdmitAnybody, Limits: limits, Client: agentauth.ProviderNetwork{Network: development},
+		Host: host, Keys: keys, Admission: agentauth.AdmitAnybody, Limits: limits, Profile: agentauth.Profile{Network: development},
 	})
 	if err != nil {
 		return nil, err
 	}
 	verifier, err := agentauth.NewVerifier(agentauth.VerifierConfig{
-		Host: host, Providers: []*agentauth.Provider{provider}, Network: development,
+		Host: host, Providers: []*agentauth.Provider{provider}, Profile: agentauth.Profile{Network: development},
 	})
 	if err != nil {
 		return nil, err

@@ -47,8 +47,8 @@ func setUpAgents(ctx context.Context, host keywright.Host, cfg *agentsConfig, di
 		Host: host, Issuer: issuer, Keys: keys,
 		// Who may let runners in may let agents in.
 		Admin: admin, Permission: manageKeys,
-		Limits: agentauth.ProviderLimits{TokenLife: cfg.TokenLife.Duration, HideAgentKeys: cfg.HideKeys},
-		Client: agentauth.ProviderNetwork{Network: cfg.network(), Compat: cfg.Compat.compat()},
+		Limits:  agentauth.ProviderLimits{TokenLife: cfg.TokenLife.Duration, HideAgentKeys: cfg.HideKeys},
+		Profile: agentauth.Profile{Network: cfg.network(), Compat: cfg.Compat.compat()},
 	}
 	if c.Admission, err = cfg.admission(host, prov); err != nil {
 		return nil, fmt.Errorf("agents: %w", err)
@@ -81,7 +81,7 @@ func newAgentServer(c agentauth.ProviderConfig, trust func(issuer string, role a
 		return nil, err
 	}
 	s.verifier, err = agentauth.NewVerifier(agentauth.VerifierConfig{
-		Host: c.Host, Trust: trust, Providers: []*agentauth.Provider{s.provider}, Network: c.Client.Network, Compat: c.Client.Compat,
+		Host: c.Host, Trust: trust, Providers: []*agentauth.Provider{s.provider}, Profile: c.Profile,
 	})
 	if err != nil {
 		return nil, err

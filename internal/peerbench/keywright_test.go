@@ -17,7 +17,7 @@ func openKeywright(tb testing.TB, r *http.Request) func() error {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	v, err := agentauth.NewVerifier(agentauth.VerifierConfig{Host: host, Authorities: []string{authority}, Window: window})
+	v, err := agentauth.NewVerifier(agentauth.VerifierConfig{Host: host, Profile: agentauth.Profile{Authorities: []string{authority}, Window: window}})
 	if err != nil {
 		tb.Fatal(err)
 	}
