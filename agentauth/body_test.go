@@ -160,6 +160,7 @@ func TestBodiesThatAreTooLarge(t *testing.T) {
 		{"a byte above", 100, 101, true, "too_large"},
 		{"at the limit, of unknown length", 100, 100, false, ""},
 		{"a byte above, of unknown length", 100, 101, false, "too_large"},
+		{"far above, of unknown length", 100, 1000, false, "too_large"},
 		{"at the usual limit", 0, 1 << 20, false, ""},
 		{"above the usual limit", 0, 1<<20 + 1, false, "too_large"},
 	}

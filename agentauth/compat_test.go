@@ -1,6 +1,7 @@
 package agentauth_test
 
 import (
+	"bytes"
 	"crypto"
 	"fmt"
 	"strings"
@@ -72,6 +73,10 @@ func compatCases(t *testing.T, w *world, o *remote) []compatCase {
 		{"a token that expired a minute ago", "", "expired_jwt", draft{key: key, member: shows(o.token(key, nil, claims{"iat": t0.Unix() - 120, "exp": t0.Unix() - 60}))}},
 		{"hwk for HS256", "", "unsupported_algorithm", draft{key: key, member: strings.Replace(okp, `"Ed25519"`, `"HS256"`, 1)}},
 		{"hwk with an empty alg", "", "unsupported_algorithm", draft{key: key, member: strings.Replace(okp, `"Ed25519"`, `""`, 1)}},
+		{"a cnf for RSA without alg", "", "unsupported_algorithm", draft{key: key, member: shows(o.token(key, nil, claims{"cnf": claims{"jwk": claims{
+			"kty": "RSA", "e": "AQAB", "n": b64.EncodeToString(bytes.Repeat([]byte{0xff}, 256)),
+		}}}))}},
+		{"a sub that is no agent", "", "invalid_jwt", draft{key: key, member: shows(o.token(key, nil, claims{"sub": "app"}))}},
 		{"a private hwk", "", "invalid_key", draft{key: key, member: okp + `;d="x"`}},
 		{"a naming JWT of old with a wrong iss", "", "invalid_jwt", draft{key: key, member: names(legacyNaming(claims{"iss": o.id}))}},
 		{"an uncovered Signature-Key", "", "invalid_input", draft{key: key, components: base4[:3]}},
@@ -107,6 +112,36 @@ func TestEachFlagAdmitsItsCaseAndNothingElse(t *testing.T) {
 			if a := w.do(w.request("POST", "/enrol", text)); (a.status == 200) != (flag == "AllowUnsignedEnrol") {
 				t.Errorf("%d %s", a.status, a.body)
 			}
+		})
+	}
+}
+
+// TestJWKsInFields: the form is old, and what must be in it is not.
+func TestJWKsInFields(t *testing.T) {
+	key := seedKey("agent")
+	field := func(k any) string { return `hwk;jwk="` + b64.EncodeToString(mustJSON(t, k)) + `"` }
+	good := field(claims(jwk(t, key)).with(claims{"kid": "k"})) // so long that bits are spare
+	noAlg := field(claims(jwk(t, key)).with(claims{"alg": nil}))
+	tests := []struct {
+		name, member string
+		compat       agentauth.Compat
+		code         string
+	}{
+		{"with kid", good, agentauth.Compat{}, ""},
+		{"with spare bits", good[:len(good)-2] + string(good[len(good)-2]+1) + `"`, agentauth.Compat{}, "invalid_key"},
+		{"with padding", good[:len(good)-1] + `="`, agentauth.Compat{}, "invalid_key"},
+		{"not a string", "hwk;jwk=1", agentauth.Compat{}, "invalid_key"},
+		{"not JSON", `hwk;jwk="AAAA"`, agentauth.Compat{}, "invalid_key"},
+		{"private", field(claims(jwk(t, key)).with(claims{"d": "AAAA"})), agentauth.Compat{}, "invalid_key"},
+		{"without alg", noAlg, agentauth.Compat{}, "unsupported_algorithm"},
+		{"without alg where that is good", noAlg, agentauth.Compat{HWKWithoutAlg: true}, ""},
+		{"with EdDSA", field(claims(jwk(t, key)).with(claims{"alg": "EdDSA"})), agentauth.Compat{}, "unsupported_algorithm"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.compat.LegacyHWKJWKParam = true
+			g := newGate(t, func(c *agentauth.VerifierConfig) { c.Profile.Compat = tt.compat })
+			g.wants(tt.code, everything, draft{key: key, member: tt.member}.request(t))
 		})
 	}
 }

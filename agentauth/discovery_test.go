@@ -21,17 +21,21 @@ func (o *remote) byURL(url, kid string) draft {
 	return draft{key: o.key, member: fmt.Sprintf(`jwks;url=%q;kid=%q`, url, kid)}
 }
 
-// ways are the two in which a server's metadata lead to a key.
-func (o *remote) ways(t *testing.T) map[string]func(*testing.T) *http.Request {
+// by is a draft of o's, or of an agent of o's with scheme jwt.
+func (o *remote) by(t *testing.T, scheme string) draft {
 	t.Helper()
-	agent := seedKey("agent")
-	return map[string]func(*testing.T) *http.Request{
-		"jwks_uri": func(t *testing.T) *http.Request { return o.byServer(o.id, o.role, remoteKid).request(t) },
-		"jwt": func(t *testing.T) *http.Request {
-			return draft{key: agent, member: shows(o.token(agent, nil, nil))}.request(t)
-		},
+	switch scheme {
+	case "jwks_uri":
+		return o.byServer(o.id, o.role, remoteKid)
+	case "jwks":
+		return o.byURL(o.id+"/jwks.json", remoteKid)
 	}
+	agent := seedKey("agent")
+	return draft{key: agent, member: shows(o.token(agent, nil, nil))}
 }
+
+// ways are those schemes with which a server's metadata lead to a key.
+var ways = []string{"jwks_uri", "jwt"}
 
 // TestDiscovery has what servers may publish, and what becomes of their
 // signatures and tokens.
@@ -88,15 +92,15 @@ func TestDiscovery(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := newRemote(t, agentauth.RoleAgentProvider)
 			tt.make(o)
-			for name, request := range o.ways(t) {
+			for _, way := range ways {
 				g := newGate(t, o.trusted)
 				began := time.Now()
-				a := g.pass(everything, request(t))
+				a := g.pass(everything, o.by(t, way).request(t))
 				if got := a.code(t); got != tt.code {
-					t.Errorf("%s: got %q (%s), want %q", name, got, g.cause(), tt.code)
+					t.Errorf("%s: got %q (%s), want %q", way, got, g.cause(), tt.code)
 				}
 				if took := time.Since(began); took > 5*time.Second {
-					t.Errorf("%s: took %v", name, took)
+					t.Errorf("%s: took %v", way, took)
 				}
 			}
 		})
@@ -108,9 +112,8 @@ func TestDiscovery(t *testing.T) {
 func TestKeysOfOneID(t *testing.T) {
 	o := newRemote(t, agentauth.RoleAgentProvider)
 	o.publishes(claims(jwk(t, seedKey("other"))).with(claims{"kid": remoteKid}), claims(jwk(t, o.key)).with(claims{"kid": remoteKid}))
-	codes := map[string]string{"jwks_uri": "invalid_key", "jwt": ""}
-	for name, request := range o.ways(t) {
-		t.Run(name, func(t *testing.T) { newGate(t, o.trusted).wants(codes[name], everything, request(t)) })
+	for way, code := range map[string]string{"jwks_uri": "invalid_key", "jwks": "invalid_key", "jwt": ""} {
+		t.Run(way, func(t *testing.T) { newGate(t, o.trusted).wants(code, everything, o.by(t, way).request(t)) })
 	}
 }
 
@@ -189,7 +192,7 @@ func TestKeysOnAnotherHost(t *testing.T) {
 	o.says(o.metadataPath(), claims{"issuer": o.id, "jwks_uri": keys})
 	asked := ""
 	for allowed, code := range map[bool]string{false: "unknown_key", true: ""} {
-		for name, request := range o.ways(t) {
+		for _, way := range ways {
 			edit := func(c *agentauth.VerifierConfig) {
 				o.trusted(c)
 				c.Profile.Network.RootCAs.AddCert(elsewhere.srv.Certificate())
@@ -198,9 +201,9 @@ func TestKeysOnAnotherHost(t *testing.T) {
 					return allowed
 				}
 			}
-			newGate(t, edit).wants(code, everything, request(t))
+			newGate(t, edit).wants(code, everything, o.by(t, way).request(t))
 			if asked != o.id+" "+keys {
-				t.Errorf("%s: KeyHost was asked of %q", name, asked)
+				t.Errorf("%s: KeyHost was asked of %q", way, asked)
 			}
 		}
 		if n := elsewhere.fetches(""); allowed == (n == 0) {

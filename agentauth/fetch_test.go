@@ -2,6 +2,7 @@ package agentauth_test
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -19,10 +20,7 @@ func TestRotationOfAKeyID(t *testing.T) {
 	for _, way := range []string{"jwks_uri", "jwt", "jwks"} {
 		t.Run(way, func(t *testing.T) {
 			o := newRemote(t, agentauth.RoleAgentProvider)
-			request := o.ways(t)[way]
-			if way == "jwks" {
-				request = func(t *testing.T) *http.Request { return o.byURL(o.id+"/jwks.json", remoteKid).request(t) }
-			}
+			request := func(t *testing.T) *http.Request { return o.by(t, way).request(t) }
 			g := newGate(t, o.trusted)
 			g.wants("", everything, request(t))
 			old := o.key
@@ -31,14 +29,7 @@ func TestRotationOfAKeyID(t *testing.T) {
 			bad := map[string]string{"jwks_uri": "invalid_signature", "jwt": "invalid_jwt", "jwks": "invalid_signature"}[way]
 			g.wants(bad, everything, request(t)) // no fetch within a minute
 			g.clock.advance(time.Minute)
-			p := draft{key: o.key, params: created(time.Minute)}
-			r := request(t)
-			if way != "jwt" {
-				_, member, _ := strings.Cut(r.Header.Get("Signature-Key"), "=")
-				p.member = member
-				r = p.request(t)
-			}
-			if a := g.pass(everything, r); a.status != 200 {
+			if a := g.pass(everything, o.by(t, way).later(time.Minute).request(t)); a.status != 200 {
 				t.Fatalf("the new key: %d %s (%s)", a.status, a.body, g.cause())
 			} else if jkt := a.principal(t).Credential; way != "jwt" && jkt != jktOf(t, o.key) {
 				t.Errorf("known as %s, want %s", jkt, jktOf(t, o.key))
@@ -47,6 +38,47 @@ func TestRotationOfAKeyID(t *testing.T) {
 			g.wants(bad, everything, request(t))
 		})
 	}
+}
+
+// TestNewerKeysMustFitToo: it is not enough that an issuer has another key.
+func TestNewerKeysMustFitToo(t *testing.T) {
+	thief := seedKey("thief")
+	fresh := claims(jwk(t, seedKey("new"))).with(claims{"kid": remoteKid})
+	for name, tt := range map[string]struct {
+		key crypto.Signer // that signs
+		jwk claims        // that is published
+	}{
+		"signed by neither": {thief, fresh}, "signed by one without alg": {seedKey("new"), fresh.with(claims{"alg": nil})},
+	} {
+		for way, code := range map[string]string{"jwks_uri": "invalid_signature", "jwks": "invalid_signature", "jwt": "invalid_jwt"} {
+			t.Run(name+", "+way, func(t *testing.T) {
+				o := newRemote(t, agentauth.RoleAgentProvider)
+				g := newGate(t, o.trusted)
+				g.wants("", everything, o.by(t, way).request(t))
+				o.publishes(tt.jwk)
+				o.key = tt.key
+				g.clock.advance(time.Minute)
+				if way == "jwt" && tt.key != crypto.Signer(thief) {
+					code = "unsupported_algorithm"
+				}
+				g.wants(code, everything, o.by(t, way).later(time.Minute).request(t))
+			})
+		}
+	}
+}
+
+// TestSameRequestByAnotherKey is no replay, although all that was signed is the same.
+func TestSameRequestByAnotherKey(t *testing.T) {
+	o := newRemote(t, agentauth.RoleAgentProvider)
+	g := newGate(t, o.trusted)
+	d := o.by(t, "jwks_uri").later(time.Minute)
+	d.method = "POST"
+	g.wants("", everything, d.request(t))
+	d.key = seedKey("new")
+	o.publishes(claims(jwk(t, d.key)).with(claims{"kid": remoteKid}))
+	g.clock.advance(time.Minute)
+	g.wants("", everything, d.request(t))
+	g.wants("invalid_signature", everything, d.request(t))
 }
 
 // TestFetchStorm is AGT-55.

@@ -97,8 +97,9 @@ func (p Profile) authority(r *http.Request) (string, bool) {
 		return p.Authorities[0], true
 	}
 	host := strings.ToLower(r.Host)
+	bare := strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":80")
 	for _, a := range p.Authorities {
-		if host == a || host == a+":443" || host == a+":80" {
+		if host == a || bare == a {
 			return a, true
 		}
 	}

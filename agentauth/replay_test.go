@@ -121,6 +121,19 @@ func TestMarkersLastAsLongAsSignatures(t *testing.T) {
 	}
 }
 
+// TestMarkersOfFarExpires: a signature is no good behind the window, whatever it
+// says itself, and so its marker need not stay.
+func TestMarkersOfFarExpires(t *testing.T) {
+	g := newGate(t, nil)
+	g.wants("", everything, draft{key: seedKey("agent"), method: "POST", params: created(0) + ";expires=999999999999999"}.request(t))
+	for r, err := range g.store.List(t.Context(), store.Query{Kind: agentauth.KindSeen}) {
+		must(t, err)
+		if life := r.Expires.Sub(t0); life > 3*time.Minute {
+			t.Errorf("stays for %v", life)
+		}
+	}
+}
+
 func TestRefusedRequestsLeaveNoMarker(t *testing.T) {
 	key := seedKey("agent")
 	genuine := draft{key: key, method: "POST", body: "{}"}

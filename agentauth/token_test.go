@@ -193,6 +193,12 @@ func TestTokensOfOurOwn(t *testing.T) {
 		must(t, w.store.Commit(t.Context(), store.Delete(records[0])))
 		g.wants("denied", everything, d().request(t))
 	})
+	t.Run("of a key that is another agent's now", func(t *testing.T) {
+		w, g, d := newAgent(t)
+		g.wants("", everything, d().request(t))
+		amend(t, w.store, key, func(a *agent.Record) { a.Name = "aauth:other@ap.example" })
+		g.wants("denied", everything, d().request(t))
+	})
 	t.Run("of an identifier that nobody has", func(t *testing.T) {
 		w, g, d := newAgent(t)
 		records, err := w.store.Get(t.Context(), store.Key{Kind: agentauth.KindAgentID, ID: store.ID("aauth:app@ap.example")})
