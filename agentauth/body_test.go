@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/keywright/keywright"
@@ -19,13 +20,13 @@ func body(text string) io.ReadCloser { return io.NopCloser(strings.NewReader(tex
 // A watched body tells what became of it.
 type watched struct {
 	io.Reader
-	read   int
+	read   atomic.Int64
 	closed bool
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.Reader.Read(p)
-	w.read += n
+	w.read.Add(int64(n))
 	return n, err
 }
 
@@ -139,8 +140,8 @@ func TestBodiesThatNothingDependsOnAreNotRead(t *testing.T) {
 			r := d.request(t)
 			w := &watched{Reader: strings.NewReader(strings.Repeat("x", 64<<20))}
 			r.Body = w
-			if g.pass(everything, r); w.read != 0 {
-				t.Errorf("%d bytes were read", w.read)
+			if g.pass(everything, r); w.read.Load() != 0 {
+				t.Errorf("%d bytes were read", w.read.Load())
 			}
 		})
 	}
@@ -176,8 +177,8 @@ func TestBodiesThatAreTooLarge(t *testing.T) {
 			}
 			g := newGate(t, nil)
 			g.wants(tt.code, p, r)
-			if max := max(tt.max, 1<<20) + 1; int64(w.read) > max {
-				t.Errorf("%d bytes were read", w.read)
+			if max := max(tt.max, 1<<20) + 1; w.read.Load() > max {
+				t.Errorf("%d bytes were read", w.read.Load())
 			}
 			// Another authenticator may look at what this one has refused.
 			if all, err := io.ReadAll(r.Body); err != nil || tt.code != "" && len(all) != tt.length {
@@ -216,8 +217,8 @@ func TestHugeUnsignedBody(t *testing.T) {
 		t.Skip("the server hung up before the answer was read: ", err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != 401 || w.read > 8<<20 {
-		t.Errorf("%d, and %d bytes were sent", resp.StatusCode, w.read)
+	if resp.StatusCode != 401 || w.read.Load() > 8<<20 {
+		t.Errorf("%d, and %d bytes were sent", resp.StatusCode, w.read.Load())
 	}
 }
 

@@ -55,7 +55,7 @@ func Example() {
 	var enrolled struct {
 		Token string `json:"agent_token"`
 	}
-	if err := json.Unmarshal([]byte(answer.Body.String()), &enrolled); err != nil {
+	if err := json.Unmarshal(answer.Body.Bytes(), &enrolled); err != nil {
 		panic(err)
 	}
 	answer = call(mux, "GET", "/whoami", "", agentKey, agentauth.SignOptions{Token: enrolled.Token})

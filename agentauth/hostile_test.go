@@ -207,8 +207,8 @@ func TestFloods(t *testing.T) {
 			if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 || best > 10*time.Millisecond {
 				t.Errorf("%d bytes, %v", used, best)
 			}
-			if w, ok := r.Body.(*watched); ok && w.read > 0 {
-				t.Errorf("%d bytes of the body were read", w.read)
+			if w, ok := r.Body.(*watched); ok && w.read.Load() > 0 {
+				t.Errorf("%d bytes of the body were read", w.read.Load())
 			}
 		})
 	}

@@ -71,5 +71,5 @@ type stuck struct {
 func (s *stuck) Load(ctx context.Context, handle string) (keystore.Key, error) {
 	s.entered <- struct{}{}
 	<-s.until
-	return nil, ctx.Err()
+	return nil, errors.New("stuck")
 }

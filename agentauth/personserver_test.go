@@ -251,8 +251,9 @@ func (a answer) requires(t *testing.T, name string, status int, requirement, sig
 // resourceToken is the one in a challenge.
 func (a answer) resourceToken(t *testing.T) string {
 	t.Helper()
-	text, ok := strings.CutPrefix(a.header.Get("AAuth-Requirement"), `requirement=auth-token; resource-token="`)
-	if text, ok = strings.CutSuffix(text, `"`); !ok || text == "" {
+	text, begins := strings.CutPrefix(a.header.Get("AAuth-Requirement"), `requirement=auth-token; resource-token="`)
+	text, ends := strings.CutSuffix(text, `"`)
+	if !begins || !ends || text == "" {
 		t.Fatalf("%d, %v", a.status, a.header)
 	}
 	return text
