@@ -120,11 +120,17 @@ func (v *Verifier) readAgentClaims(t *token) error {
 		if err != nil {
 			return badClaim(name + ": want the identifier of an agent")
 		}
-		if parsed.Domain != domainOf(t.issuer) && !v.profile.Compat.AnyAgentDomain {
+		if parsed.Domain != domainOf(t.issuer) && (!v.profile.Compat.AnyAgentDomain || v.ownDomain(parsed.Domain)) {
 			return badClaim(name + ": its domain is not that of iss")
 		}
 	}
 	return nil
+}
+
+// ownDomain reports whether a provider of this server names agents in domain, as
+// nobody else may.
+func (v *Verifier) ownDomain(domain string) bool {
+	return slices.ContainsFunc(v.providers, func(p *Provider) bool { return p.domain == domain })
 }
 
 func (v *Verifier) readPersonClaims(t *token, c jose.Claims) error {

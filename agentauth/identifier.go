@@ -62,11 +62,8 @@ func checkLocal(local string) error {
 // checkDomain wants a name in ASCII. In development an address of this machine
 // will do too.
 func checkDomain(domain string, development bool) error {
-	if addr, err := netip.ParseAddr(strings.Trim(domain, "[]")); err == nil {
-		if development && addr.IsLoopback() {
-			return nil
-		}
-		return errors.New("an address is no name")
+	if addr, err := netip.ParseAddr(strings.Trim(domain, "[]")); development && err == nil && addr.IsLoopback() {
+		return nil
 	}
 	if domain == "" || len(domain) > maxDomain {
 		return fmt.Errorf("%d characters, want 1 to %d", len(domain), maxDomain)

@@ -140,6 +140,7 @@ func TestServerIdentifiers(t *testing.T) {
 		{"https://localhost:8443", false, true},
 		{"http://[::1]:8080", false, true},
 		{"http://LOCALHOST:8080", false, false},
+		{"http://[::FFFF:127.0.0.1]:8080", false, false},
 		{"http://localhost:8080/", false, false},
 		{"http://localhost.example:8080", false, false},
 		{"ftp://localhost", false, false},

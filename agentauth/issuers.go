@@ -3,6 +3,7 @@ package agentauth
 import (
 	"context"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -67,6 +68,9 @@ func (s *issuers) keys(issuer string, role Role) (issuerKeys, error) {
 func (s *issuers) atURL(url string) (issuerKeys, error) {
 	if err := s.client.CheckURL(url); err != nil {
 		return nil, refuse(keywright.CodeInvalidKey, "url may not be fetched", err)
+	}
+	if strings.Contains(url, "?") { // one document must not have any number of names
+		return nil, refuse(keywright.CodeInvalidKey, "url has a query", nil)
 	}
 	if origin := originOf(url); s.trust == nil || !s.trust(origin, RoleAgentProvider) {
 		return nil, refuse(keywright.CodeInvalidKey, "the issuer is not trusted here", nil)

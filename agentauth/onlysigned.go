@@ -36,6 +36,7 @@ func OnlySigned(keep ...string) func(http.Handler) http.Handler {
 func withFields(r *http.Request, names []string) *http.Request {
 	r2 := *r
 	r2.Header = make(http.Header)
+	r2.Trailer = nil // which no signature covers; the server fills that of r
 	for name, values := range r.Header {
 		if slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) }) {
 			r2.Header[name] = values

@@ -29,6 +29,7 @@ func TestAuthorities(t *testing.T) {
 		{"another host, such as that of another site here", nil, "ap.example", "10.0.0.1:8080", "invalid_signature"},
 		{"behind a proxy that writes another", rewritten, "ap.example", "10.0.0.1:8080", ""},
 		{"behind such a proxy, for another server", rewritten, "other.example", "10.0.0.1:8080", "invalid_signature"},
+		{"signed for none, sent to another", nil, ":443", "elsewhere.example", "invalid_signature"},
 		{"signed for another server", nil, "other.example", "ap.example", "invalid_signature"},
 		{"signed for another server that is named", nil, "other.example", "other.example", "invalid_signature"},
 		{"the second of two", pinned, "other.example:8443", "other.example:8443", ""},

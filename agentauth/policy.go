@@ -140,7 +140,7 @@ func (c policy) acceptFields() http.Header {
 		schemes[i] = string(s)
 	}
 	return http.Header{
-		"Accept-Signature":        {"sig=" + httpsig.List(c.required) + ";created"},
+		acceptSignature:           acceptComponents(c.required),
 		"Accept-Signature-Scheme": {strings.Join(schemes, ", ")},
 		"Accept-Signature-Alg":    {acceptedAlgorithms},
 	}

@@ -2,7 +2,9 @@ package agentauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ const (
 	AttrPersonServer = "ps"           // of the agent, or of the person for whom it acts
 	AttrParentAgent  = "parent_agent" // of a sub-agent
 	AttrRole         = "dwk"          // in which a server signed, a [Role]
+	AttrRequest      = "request"      // names the request, where it is remembered: no two accepted ones share it
 	AttrComponents   = "components"   // that the signature covers, with spaces between
 )
 
@@ -32,6 +35,9 @@ func (v *Verifier) principal(ctx context.Context, proof *proof) (keywright.Princ
 		Attrs: map[string]string{
 			AttrScheme: string(proof.scheme), AttrThumbprint: proof.jkt, AttrComponents: strings.Join(proof.components, " "),
 		},
+	}
+	if proof.seen.Kind != "" {
+		who.Attrs[AttrRequest] = proof.seen.ID
 	}
 	switch {
 	case proof.token != nil:
@@ -106,22 +112,48 @@ func (v *Verifier) enrolled(ctx context.Context, proof *proof, who *keywright.Pr
 	case proof.token != nil && !proof.token.isOf(a):
 		return denied(errors.New("agentauth: token of an agent that was deleted"))
 	}
+	issuer, err := v.enrolledBy(a)
+	if err != nil {
+		return err
+	}
 	who.Scopes = a.Scopes
 	if proof.token == nil {
-		who.Subject = a.Name
+		who.Issuer, who.Subject = issuer, a.Name
 		proven := who.Attrs
 		who.Attrs = make(map[string]string, len(a.Attrs)+len(proven)+1)
 		maps.Copy(who.Attrs, a.Attrs)
 		maps.Copy(who.Attrs, proven)
-		who.Attrs[AttrAgent] = a.Name
+		if len(a.Own) > 0 {
+			who.Attrs[AttrAgent] = a.Name
+		}
 	}
 	return nil
 }
 
+// enrolledBy tells who vouches for the name of a, which is an agent of one of the
+// verifier's providers or a runner of the host.
+func (v *Verifier) enrolledBy(a agent.Record) (issuer string, err error) {
+	if len(a.Own) == 0 {
+		if v.host.URL == nil {
+			return "", nil
+		}
+		return strings.TrimRight(v.host.URL.String(), "/"), nil
+	}
+	var e enrollment
+	if err := json.Unmarshal(a.Own, &e); err != nil {
+		return "", keywright.Wrap(keywright.CodeInternal, fmt.Errorf("agentauth: agent %s: %w", a.Name, err))
+	}
+	if v.local(e.Provider) == nil {
+		return "", denied(errors.New("agentauth: agent of another provider"))
+	}
+	return e.Provider, nil
+}
+
 // isOf reports whether a token is of the agent, or of a sub-agent of it. Its key
-// may have been that of an agent with another identifier, which was deleted.
+// may have been that of an agent which was deleted, of the same identifier or of
+// another.
 func (t *token) isOf(a agent.Record) bool {
-	return a.Name == t.subject && t.parent == "" || a.Name == t.parent
+	return !t.issued.Before(a.Created) && (a.Name == t.subject && t.parent == "" || a.Name == t.parent)
 }
 
 // denied is the answer to everybody who is not known here, whatever the reason.

@@ -80,13 +80,14 @@ func authorities(configured []string, u *url.URL) ([]string, error) {
 		}
 		return []string{httpsig.Authority(u.Host, u.Scheme == "https")}, nil
 	}
+	secure := u == nil || u.Scheme == "https"
 	var list []string
 	for _, a := range configured {
 		u, err := url.Parse("//" + a)
-		if err != nil || u.Host != a || u.User != nil || u.Hostname() == "" {
+		if err != nil || u.Host != a || u.Hostname() == "" {
 			return nil, fmt.Errorf("%q: want host or host:port", a)
 		}
-		list = append(list, strings.ToLower(a))
+		list = append(list, httpsig.Authority(a, secure))
 	}
 	return list, nil
 }

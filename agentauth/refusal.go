@@ -28,6 +28,7 @@ func refuse(code keywright.Code, detail string, err error) *keywright.Error {
 func refuseInput(required []string, err error) *keywright.Error {
 	e := refuse(keywright.CodeInvalidInput, "", err)
 	e.Header.Set("Signature-Error", "error=invalid_input, required_input="+httpsig.List(required))
+	e.Header[acceptSignature] = acceptComponents(required)
 	return e
 }
 
@@ -43,9 +44,28 @@ func (c policy) challenged(err error) error {
 	case keywright.CodeUnsupportedScheme:
 		e.Header["Accept-Signature-Scheme"] = c.accept["Accept-Signature-Scheme"]
 	case keywright.CodeInvalidSignature, keywright.CodeInvalidInput:
-		maps.Copy(e.Header, c.accept)
+		for name, values := range c.accept {
+			if e.Header[name] == nil {
+				e.Header[name] = values
+			}
+		}
 	}
 	return err
+}
+
+// refuseUnsigned is the answer to a request that is not signed.
+func (c policy) refuseUnsigned(r *http.Request) *keywright.Error {
+	e := refuse(keywright.CodeInvalidSignature, "the request is not signed", nil)
+	maps.Copy(e.Header, c.accept)
+	e.Header[acceptSignature] = acceptComponents(c.requiredFor(r))
+	return e
+}
+
+const acceptSignature = "Accept-Signature"
+
+// acceptComponents is the value of Accept-Signature (RFC 9421, section 5.1).
+func acceptComponents(required []string) []string {
+	return []string{"sig=" + httpsig.List(required) + ";created"}
 }
 
 // malformed tells of a request what httpsig has found.

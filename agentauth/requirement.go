@@ -40,9 +40,9 @@ type gate struct {
 // Authenticate implements [keywright.Authenticator].
 func (g *gate) Authenticate(r *http.Request) (keywright.Principal, error) {
 	if !httpsig.Signed(r.Header) {
-		e := refuse(keywright.CodeInvalidSignature, "the request is not signed", nil)
+		e := g.policy.refuseUnsigned(r)
 		e.Header.Set(requirementField, g.first())
-		return keywright.Principal{}, g.policy.challenged(e)
+		return keywright.Principal{}, e
 	}
 	p, err := g.admit(r)
 	if err == nil {
@@ -71,6 +71,9 @@ func (g *gate) admit(r *http.Request) (keywright.Principal, error) {
 	// The host may allow less than the token, and no other token helps then.
 	if missing := lacking(p.Scopes, g.scopes); len(missing) > 0 {
 		return keywright.Principal{}, insufficient(missing)
+	}
+	if err := v.remember(r.Context(), proof); err != nil {
+		return keywright.Principal{}, g.policy.challenged(err)
 	}
 	return p, nil
 }

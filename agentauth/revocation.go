@@ -38,7 +38,7 @@ func (s *Resource) revocationEndpoint() http.Handler {
 // readRevocation verifies the caller before it reads what it wants.
 func (s *Resource) readRevocation(r *http.Request) (revocationCall, error) {
 	if !httpsig.Signed(r.Header) {
-		return revocationCall{}, s.revocations.challenged(refuse(keywright.CodeInvalidSignature, "the request is not signed", nil))
+		return revocationCall{}, s.revocations.refuseUnsigned(r)
 	}
 	proof, err := s.verifier.verify(r, s.revocations)
 	if _, untrusted := errors.AsType[untrustedError](err); untrusted {

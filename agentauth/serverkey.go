@@ -71,6 +71,7 @@ func (v *Verifier) publishedKey(ctx context.Context, keys issuerKeys, kid string
 	}
 	s, err := signedBy(candidates[0])
 	s.newer = func() []jose.Key { return keys.Newer(ctx, kid, candidates) }
+	s.prove = keys.Proven
 	return s, err
 }
 
@@ -81,6 +82,8 @@ type issuerKeys interface {
 	// Newer returns those of an id that have not been tried yet, for which it may
 	// look anew and wait.
 	Newer(ctx context.Context, kid string, tried []jose.Key) []jose.Key
+
+	Proven() // one of them has verified a signature
 }
 
 // keysOf returns the keys of a trusted issuer in a role. It fetches nothing.

@@ -153,6 +153,9 @@ func (v *Verifier) verifyToken(ctx context.Context, t *token, parsed *jose.Token
 			err = v.trySigners(t, parsed, newer)
 		}
 	}
+	if err == nil {
+		keys.Proven()
+	}
 	return err
 }
 

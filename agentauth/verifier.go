@@ -125,7 +125,7 @@ type authenticator struct {
 func (a *authenticator) Authenticate(r *http.Request) (keywright.Principal, error) {
 	switch signed := httpsig.Signed(r.Header); {
 	case !signed && a.alone:
-		return keywright.Principal{}, a.p.challenged(refuse(keywright.CodeInvalidSignature, "the request is not signed", nil))
+		return keywright.Principal{}, a.p.refuseUnsigned(r)
 	case !signed:
 		return keywright.Principal{}, keywright.ErrNoCredential
 	}
@@ -142,7 +142,14 @@ func (a *authenticator) admit(r *http.Request) (keywright.Principal, error) {
 	if err != nil {
 		return keywright.Principal{}, a.p.challenged(err)
 	}
-	return a.v.principal(r.Context(), proof)
+	p, err := a.v.principal(r.Context(), proof)
+	if err == nil {
+		err = a.v.remember(r.Context(), proof)
+	}
+	if err != nil {
+		return keywright.Principal{}, a.p.challenged(err)
+	}
+	return p, nil
 }
 
 // ChallengeFields tell how to sign.

@@ -37,6 +37,7 @@ type signer struct {
 	id    string            // of the server or URL that publishes key
 	role  Role              // of scheme jwks_uri
 	newer func() []jose.Key // looks for newer keys of who publishes key; nil: nobody does
+	prove func()            // tells who keeps the keys that key was good; nil: nobody does
 }
 
 // verify checks a signed request in the order of AAuth, section "Verification".
@@ -76,7 +77,7 @@ func (v *Verifier) verify(r *http.Request, p policy) (*proof, error) {
 		return nil, err
 	}
 	if m.Covers("content-digest") {
-		if err := checkBody(r, p.MaxBody); err != nil {
+		if err := v.awaitBody(r, m, s, p.MaxBody); err != nil {
 			return nil, err
 		}
 	}
@@ -84,7 +85,35 @@ func (v *Verifier) verify(r *http.Request, p policy) (*proof, error) {
 	if p.remembers(r) {
 		proof.seen = v.marker(s.jkt, base, times)
 	}
-	return proof, v.settle(r.Context(), proof, p)
+	return proof, v.recall(r.Context(), proof, p)
+}
+
+// awaitBody reads the body and compares it with its digest. A body may take its
+// time: what was good when it began must be so when it ends, or else one could
+// hold back the end of many copies until nobody remembers the first.
+func (v *Verifier) awaitBody(r *http.Request, m *httpsig.Message, s signer, max int64) error {
+	if err := checkBody(r, max); err != nil {
+		return err
+	}
+	now := v.host.Hooks.Now()
+	if _, err := v.checkTimes(m, now); err != nil {
+		return err
+	}
+	if end := s.expires(); !end.IsZero() && !now.Before(end.Add(v.profile.Compat.ExpSkew)) {
+		return refuse(keywright.CodeExpiredJWT, "", nil)
+	}
+	return nil
+}
+
+// expires is the end of what vouches for the key; zero: it has none.
+func (s signer) expires() time.Time {
+	switch {
+	case s.token != nil:
+		return s.token.expires
+	case s.named != nil:
+		return s.named.expires
+	}
+	return time.Time{}
 }
 
 func (v *Verifier) checkTimes(m *httpsig.Message, now time.Time) (httpsig.Times, error) {
@@ -108,19 +137,27 @@ func (v *Verifier) checkTimes(m *httpsig.Message, now time.Time) (httpsig.Times,
 func (v *Verifier) checkSignature(m *httpsig.Message, s *signer, base []byte) error {
 	err := m.Verify(s.key, base)
 	if errors.Is(err, httpsig.ErrSignature) && s.newer != nil {
-		for _, k := range s.newer() {
-			again, bad := signedBy(k)
-			if bad != nil || checkAlgorithm(k, false, v.profile.Compat.AcceptEdDSA) != nil || m.Verify(k, base) != nil {
-				continue
-			}
-			s.key, s.jkt = again.key, again.jkt
-			return nil
-		}
+		err = v.tryNewer(m, s, base, err)
 	}
 	if err != nil {
 		return refuse(keywright.CodeInvalidSignature, "", err)
 	}
+	if s.prove != nil {
+		s.prove()
+	}
 	return nil
+}
+
+func (v *Verifier) tryNewer(m *httpsig.Message, s *signer, base []byte, err error) error {
+	for _, k := range s.newer() {
+		again, bad := signedBy(k)
+		if bad != nil || checkAlgorithm(k, false, v.profile.Compat.AcceptEdDSA) != nil || m.Verify(k, base) != nil {
+			continue
+		}
+		s.key, s.jkt = again.key, again.jkt
+		return nil
+	}
+	return err
 }
 
 // checkBody compares the body with its digest and puts it back.
@@ -174,14 +211,36 @@ func (v *Verifier) marker(jkt string, base []byte, t httpsig.Times) store.Record
 	return store.Record{Kind: KindSeen, ID: base64.RawURLEncoding.EncodeToString(h.Sum(nil)), Expires: expires, Data: []byte("{}")}
 }
 
-// settle remembers the request and asks the store what it knows of its sender.
-func (v *Verifier) settle(ctx context.Context, proof *proof, p policy) error {
-	if proof.seen.Kind != "" && !p.deferred {
-		if err := v.host.Store.Commit(ctx, store.Insert(proof.seen)); err != nil {
-			return replayed(err)
-		}
+// markerMargin is how long before its end a marker is still written: a store may
+// take its time, and a record that has ended keeps nothing from coming again.
+const markerMargin = 30 * time.Second
+
+// mark returns the op that remembers the request. Whoever has taken so long to
+// decide that it would not be remembered is refused.
+func (proof *proof) mark(now time.Time) (store.Op, error) {
+	if !now.Before(proof.seen.Expires.Add(-markerMargin)) {
+		return store.Op{}, refuse(keywright.CodeInvalidSignature, "the request has taken too long", nil)
 	}
-	return v.recall(ctx, proof, p)
+	return store.Insert(proof.seen), nil
+}
+
+// remember writes the marker of a request of an accepted caller, unless another
+// middleware has accepted this very request already.
+func (v *Verifier) remember(ctx context.Context, proof *proof) error {
+	if proof.seen.Kind == "" {
+		return nil
+	}
+	if p, ok := keywright.FromContext(ctx); ok && p.Method == keywright.MethodAgent && p.Attrs[AttrRequest] == proof.seen.ID {
+		return nil
+	}
+	op, err := proof.mark(v.host.Hooks.Now())
+	if err != nil {
+		return err
+	}
+	if err := v.host.Store.Commit(ctx, op); err != nil {
+		return replayed(err)
+	}
+	return nil
 }
 
 // replayed is what a Commit's error means that had the marker of a request.

@@ -141,8 +141,8 @@ func (s *KeySet) read(doc Document, began time.Time) (*snapshot, error) {
 }
 
 // isSpare reports whether s, which nobody has asked for in the time idle, may be
-// forgotten: it has been idle for a day, or has no keys and might ask for some,
-// as another in its place would.
+// forgotten: it has been idle for a day, or has no keys that have proven useful
+// and might ask for some, as another in its place would.
 func (s *KeySet) isSpare(idle time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +153,7 @@ func (s *KeySet) isSpare(idle time.Duration) bool {
 	case idle >= idleFor:
 		return true
 	// Whoever has been given s just now may be about to make it fetch.
-	case idle < fetchFloor, s.usable(now) != nil:
+	case idle < fetchFloor, s.proven.Load() && s.usable(now) != nil:
 		return false
 	}
 	return s.last == nil || s.last.over(now)

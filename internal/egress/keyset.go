@@ -81,6 +81,7 @@ type KeySet struct {
 	fetch   func(context.Context) (Document, error) // nil: static
 	budget  time.Duration
 	current atomic.Pointer[snapshot] // nil: never had any
+	proven  atomic.Bool
 
 	mu   sync.Mutex
 	last *attempt // guarded by mu; nil: none yet
@@ -146,6 +147,10 @@ func (s *KeySet) Keys(ctx context.Context, kid string) ([]jose.Key, error) {
 	}
 	return nil, s.failure(set != nil)
 }
+
+// Proven says that a key of s has verified something. A [Pool] keeps such a set
+// for as long as it is used, and others for a minute: anybody can name a set.
+func (s *KeySet) Proven() { s.proven.Store(true) }
 
 // Newer is for who has got keys from Keys and found that none of them made a
 // signature: the issuer may have given their id to another key. It returns the

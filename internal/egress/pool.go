@@ -23,9 +23,9 @@ var ErrFull = errors.New("egress: too many issuers")
 // issuers must not fill the memory, nor take the place of those who are in use.
 //
 // When it is full, it forgets a KeySet that nobody has asked for in 24 hours, or
-// not in a minute if it has no keys that may be used and its next fetch may
-// begin. Until then a KeySet that has only failed is kept: it is what remembers
-// not to ask again. None is forgotten that is fetching. If that makes no room,
+// not in a minute if it has no keys that may be used, or none that has
+// [KeySet.Proven] useful, and its next fetch may begin. Until then a KeySet that
+// has only failed is kept: it is what remembers not to ask again. None is forgotten that is fetching. If that makes no room,
 // the newcomer is refused.
 //
 // A Pool is safe for concurrent use and has no goroutine. Make one with

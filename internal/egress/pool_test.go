@@ -47,7 +47,9 @@ func (c *crowd) asks(name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Keys(c.t.Context(), "a")
+	if _, err = s.Keys(c.t.Context(), "a"); err == nil {
+		s.Proven()
+	}
 	return err
 }
 
@@ -176,8 +178,24 @@ func TestPoolForgetsWhatIsIdle(t *testing.T) {
 			c.t.Fatal(err)
 		}
 		c.Get("static", func() *egress.KeySet { return s })
+		s.Proven()
 		time.Sleep(egress.IdleFor - time.Second)
 		c.admits("within the day", false)
+		time.Sleep(time.Second)
+		c.admits("after it", true)
+	})
+}
+
+// Keys that have verified nothing are kept for a minute: anybody can name a set.
+func TestPoolForgetsWhatHasProvenNothing(t *testing.T) {
+	inCrowd(t, 1, func(c *crowd) {
+		s, err := egress.StaticKeySet(jwks("a"))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.Get("static", func() *egress.KeySet { return s })
+		time.Sleep(time.Minute - time.Second)
+		c.admits("within the minute", false)
 		time.Sleep(time.Second)
 		c.admits("after it", true)
 	})
