@@ -20,7 +20,7 @@ func (p *Provider) keyOfAgent(ctx context.Context, id, kid string) (signer, erro
 	case a == nil || kid != a.jkt:
 		return signer{}, refuse(keywright.CodeUnknownKey, "", errors.New("agentauth: no such key of the agent"))
 	}
-	return signer{key: a.key, jkt: a.jkt, id: p.agentURL(id)}, nil
+	return signer{key: a.key, jkt: a.jkt, id: p.agentURL(id), here: true}, nil
 }
 
 // standingAgent returns the agent that has an identifier, or nil for one that is

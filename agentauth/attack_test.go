@@ -96,7 +96,7 @@ func (f attacks) attacked(t testing.TB, compat agentauth.Compat) *gate {
 }
 
 // covered is a policy like that of /refresh, with all schemes.
-var covered = agentauth.Policy{Schemes: everything.Schemes, CoverBody: true}
+var covered = agentauth.Policy{Schemes: everything.Schemes, Pseudonyms: true, CoverBody: true}
 
 // TestAttackVectors sends every request of the file. The keys in it have no alg,
 // as HTTP Signature Keys had it before -08.

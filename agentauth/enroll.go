@@ -34,7 +34,7 @@ func (p *Provider) verified(r *http.Request, c policy) (*proof, error) {
 		return nil, &keywright.Error{Code: keywright.CodeRateLimited, Header: limit.RetryAfter(wait)}
 	}
 	if !httpsig.Signed(r.Header) {
-		return nil, c.challenged(refuse(keywright.CodeInvalidSignature, "the request is not signed", nil))
+		return nil, c.refuseUnsigned(r)
 	}
 	proof, err := p.verifier.verify(r, c)
 	if err != nil {

@@ -77,7 +77,7 @@ func (g *gate) cause() string {
 // everything is a policy that accepts all schemes.
 var everything = agentauth.Policy{Schemes: []agentauth.Scheme{
 	agentauth.SchemeHWK, agentauth.SchemeJKTJWT, agentauth.SchemeJWT, agentauth.SchemeJWKSURI, agentauth.SchemeJWKS,
-}}
+}, Pseudonyms: true}
 
 // pass sends r to a route of policy p. A request that gets through is answered
 // with its Principal.

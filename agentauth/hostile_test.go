@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/keywright/keywright/agentauth"
 )
 
 // garbage are drafts whose signature is none.
@@ -218,7 +216,7 @@ func BenchmarkFloods(b *testing.B) {
 	g := newGate(b, nil)
 	for name, r := range floods(b) {
 		b.Run(name, func(b *testing.B) {
-			a, err := g.verifier.Authenticator(agentauth.Policy{Schemes: everything.Schemes})
+			a, err := g.verifier.Authenticator(everything)
 			must(b, err)
 			b.ReportAllocs()
 			for b.Loop() {

@@ -89,18 +89,21 @@ func checkDomain(domain string, development bool) error {
 // (AAuth, section "Server Identifiers"). In development it may be http and have a
 // port, on this machine alone.
 func checkServerID(id string, development bool) error {
-	if host, ok := strings.CutPrefix(id, "https://"); ok {
-		if err := checkDomain(host, false); err == nil {
-			return nil
-		} else if !development {
-			return fmt.Errorf("agentauth: server identifier: want https://host: %w", err)
-		}
-	} else if !development {
-		return errors.New("agentauth: server identifier: want https://host")
-	}
 	u, err := url.Parse(id)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || id != u.Scheme+"://"+u.Host || u.Host != strings.ToLower(u.Host) || !isLoopback(u.Hostname()) {
-		return errors.New("agentauth: server identifier: want https://host, or in development http://localhost:port")
+	if err != nil || id != u.Scheme+"://"+u.Host || u.Host != strings.ToLower(u.Host) {
+		return errors.New("agentauth: server identifier: want https://host in lower case, and nothing behind the host")
+	}
+	if development && (u.Scheme == "http" || u.Scheme == "https") && isLoopback(u.Hostname()) {
+		return nil
+	}
+	switch {
+	case u.Scheme != "https":
+		return errors.New("agentauth: server identifier: want https; http is for development on this machine")
+	case u.Host != u.Hostname():
+		return errors.New("agentauth: server identifier: want no port; ports are for development on this machine")
+	}
+	if err := checkDomain(u.Host, false); err != nil {
+		return fmt.Errorf("agentauth: server identifier: host: %w", err)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (p *Provider) checkForeign(ctx context.Context, key jose.Key) error {
 	if err != nil {
 		return err
 	}
-	switch _, err := p.keys.Keys(ctx, jkt); {
+	switch _, err := p.keys.published(ctx, jkt); {
 	case errors.Is(err, errNoSuchKid):
 		return nil
 	case err != nil:

@@ -150,10 +150,20 @@ func appendKey(keys []ringKey, made ringKey, now time.Time) ([]ringKey, error) {
 
 // Activate makes a key the one that signs, and retires the one before it. It is
 // [keywright.CodeConflict] until the key has been published for [PublishedFor],
-// so that nobody is shown tokens by a key that they have not seen. With now it is
-// not waited for: others look for new keys once a minute at most and refuse our
-// tokens until they have. The key store must be able to load the key.
-func (s *SigningKeys) Activate(ctx context.Context, actor keywright.Principal, kid string, now bool) error {
+// so that nobody is shown tokens by a key that they have not seen. The key store
+// must be able to load the key.
+func (s *SigningKeys) Activate(ctx context.Context, actor keywright.Principal, kid string) error {
+	return s.activate(ctx, actor, kid, false)
+}
+
+// ActivateNow is Activate without the wait, for when the active key is known to
+// others. They look for new keys once a minute at most, and refuse our tokens
+// until they have.
+func (s *SigningKeys) ActivateNow(ctx context.Context, actor keywright.Principal, kid string) error {
+	return s.activate(ctx, actor, kid, true)
+}
+
+func (s *SigningKeys) activate(ctx context.Context, actor keywright.Principal, kid string, now bool) error {
 	if err := s.canSign(ctx, kid); err != nil {
 		return err
 	}
@@ -196,10 +206,19 @@ func (s *SigningKeys) canSign(ctx context.Context, kid string) error {
 
 // Retire takes a key out of what is published. It is [keywright.CodeConflict] for
 // the active key, and for one that has signed within a day: tokens of it may
-// live. With now, the key is withdrawn although they do, and they end: here at
-// once, and elsewhere when others look again, which they put off for as long as a
-// day while they cannot reach us. The private key stays in the key store.
-func (s *SigningKeys) Retire(ctx context.Context, actor keywright.Principal, kid string, now bool) error {
+// live. The private key stays in the key store.
+func (s *SigningKeys) Retire(ctx context.Context, actor keywright.Principal, kid string) error {
+	return s.retire(ctx, actor, kid, false)
+}
+
+// Withdraw is Retire of a key that is known to others, although tokens of it live.
+// They end: here at once, and elsewhere when others look again, which they put
+// off for as long as a day while they cannot reach us.
+func (s *SigningKeys) Withdraw(ctx context.Context, actor keywright.Principal, kid string) error {
+	return s.retire(ctx, actor, kid, true)
+}
+
+func (s *SigningKeys) retire(ctx context.Context, actor keywright.Principal, kid string, now bool) error {
 	e := keywright.Event{Name: "agent.signing_key_retired", Actor: actor.Credential, Target: kid, Attrs: map[string]string{"now": strconv.FormatBool(now)}}
 	return s.change(ctx, e, func(keys []ringKey, at time.Time) ([]ringKey, error) {
 		i := slices.IndexFunc(keys, func(k ringKey) bool { return k.ID == kid })

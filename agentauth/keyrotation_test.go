@@ -32,13 +32,13 @@ func TestRotation(t *testing.T) {
 	if kid := kidOf(t, w.host, b); kid != first {
 		t.Errorf("another replica signs with %s as soon as there is a key", kid)
 	}
-	wantCode(t, b.Activate(t.Context(), admin, next, false), keywright.CodeConflict, "10m")
+	wantCode(t, b.Activate(t.Context(), admin, next), keywright.CodeConflict, "10m")
 	w.clock.advance(agentauth.PublishedFor - time.Second)
-	wantCode(t, b.Activate(t.Context(), admin, next, false), keywright.CodeConflict, "10m")
+	wantCode(t, b.Activate(t.Context(), admin, next), keywright.CodeConflict, "10m")
 	w.clock.advance(time.Second)
-	wantCode(t, b.Retire(t.Context(), admin, first, true), keywright.CodeConflict, "active")
-	must(t, b.Activate(t.Context(), admin, next, false))
-	must(t, b.Activate(t.Context(), admin, next, false))
+	wantCode(t, b.Withdraw(t.Context(), admin, first), keywright.CodeConflict, "active")
+	must(t, b.Activate(t.Context(), admin, next))
+	must(t, b.Activate(t.Context(), admin, next))
 	for name, keys := range map[string]*agentauth.SigningKeys{"one": a, "the other": b} {
 		if stateOf(t, keys, first) != agentauth.KeyRetired || stateOf(t, keys, next) != agentauth.KeyActive || kidOf(t, w.host, keys) != next {
 			t.Errorf("%s replica: %+v", name, listKeys(t, keys))
@@ -46,19 +46,19 @@ func TestRotation(t *testing.T) {
 	}
 	ended := w.clock.Now()
 	w.clock.advance(24*time.Hour - time.Second)
-	wantCode(t, a.Retire(t.Context(), admin, first, false), keywright.CodeConflict, ended.Add(24*time.Hour).UTC().Format(time.RFC3339))
+	wantCode(t, a.Retire(t.Context(), admin, first), keywright.CodeConflict, ended.Add(24*time.Hour).UTC().Format(time.RFC3339))
 	w.clock.advance(time.Second)
-	must(t, a.Retire(t.Context(), admin, first, false))
+	must(t, a.Retire(t.Context(), admin, first))
 	if list := listKeys(t, b); len(list) != 1 || list[0].ID != next {
 		t.Errorf("keys: %+v", list)
 	}
-	wantCode(t, a.Retire(t.Context(), admin, first, true), keywright.CodeNotFound, "")
-	wantCode(t, a.Activate(t.Context(), admin, first, true), keywright.CodeNotFound, "")
+	wantCode(t, a.Withdraw(t.Context(), admin, first), keywright.CodeNotFound, "")
+	wantCode(t, a.ActivateNow(t.Context(), admin, first), keywright.CodeNotFound, "")
 
 	// One that has never signed goes at any time.
 	spare, err := a.Add(t.Context(), admin, "")
 	must(t, err)
-	must(t, a.Retire(t.Context(), admin, spare, false))
+	must(t, a.Retire(t.Context(), admin, spare))
 	var names []string
 	for e, err := range w.host.Events(t.Context(), "") {
 		must(t, err)
@@ -81,8 +81,8 @@ func TestRetiredKeySignsAgain(t *testing.T) {
 	next, err := keys.Add(t.Context(), principal("admin"), "")
 	must(t, err)
 	w.clock.advance(agentauth.PublishedFor)
-	must(t, keys.Activate(t.Context(), principal("admin"), next, false))
-	must(t, keys.Activate(t.Context(), principal("admin"), first, false))
+	must(t, keys.Activate(t.Context(), principal("admin"), next))
+	must(t, keys.Activate(t.Context(), principal("admin"), first))
 	for _, k := range listKeys(t, keys) {
 		if ended := !k.Ended.IsZero(); ended != (k.ID == next) {
 			t.Errorf("%+v", k)
@@ -103,11 +103,11 @@ func TestStolenKey(t *testing.T) {
 	stolen := listKeys(t, w.keys)[0].ID
 	next, err := w.keys.Add(t.Context(), principal("admin"), "")
 	must(t, err)
-	wantCode(t, w.keys.Activate(t.Context(), principal("admin"), next, false), keywright.CodeConflict, "")
-	must(t, w.keys.Activate(t.Context(), principal("admin"), next, true))
+	wantCode(t, w.keys.Activate(t.Context(), principal("admin"), next), keywright.CodeConflict, "")
+	must(t, w.keys.ActivateNow(t.Context(), principal("admin"), next))
 	w.wantAgent(w.whoami(key, token), "aauth:a@ap.example")
-	wantCode(t, w.keys.Retire(t.Context(), principal("admin"), stolen, false), keywright.CodeConflict, "may live")
-	must(t, w.keys.Retire(t.Context(), principal("admin"), stolen, true))
+	wantCode(t, w.keys.Retire(t.Context(), principal("admin"), stolen), keywright.CodeConflict, "may live")
+	must(t, w.keys.Withdraw(t.Context(), principal("admin"), stolen))
 	w.wantError(w.whoami(key, token), 401, "unknown_key")
 	w.clock.advance(time.Second)
 	w.wantAgent(w.whoami(key, w.wantToken(w.refresh(key, agentauth.SignOptions{}))), "aauth:a@ap.example")
@@ -126,7 +126,7 @@ func TestTokensEndElsewhereWithTheirKey(t *testing.T) {
 	old := listKeys(t, w.keys)[0].ID
 	next, err := w.keys.Add(t.Context(), principal("admin"), "")
 	must(t, err)
-	must(t, w.keys.Activate(t.Context(), principal("admin"), next, true))
+	must(t, w.keys.ActivateNow(t.Context(), principal("admin"), next))
 	w.clock.advance(time.Minute)
 	// A token of the new key makes it look again; the old one is still published.
 	fresh := w.wantToken(w.do(w.sign(w.at(s, "POST", "/refresh", "{}"), key, agentauth.SignOptions{})))
@@ -135,7 +135,7 @@ func TestTokensEndElsewhereWithTheirKey(t *testing.T) {
 			t.Fatalf("through a rotation: %d %s %v", a.status, a.body, a.header)
 		}
 	}
-	must(t, w.keys.Retire(t.Context(), principal("admin"), old, true))
+	must(t, w.keys.Withdraw(t.Context(), principal("admin"), old))
 	w.clock.advance(5*time.Minute + time.Second) // max-age has passed
 	refused := func() bool {
 		return e.whoami(key, agentauth.SignOptions{Token: token}).status != 200
@@ -200,7 +200,7 @@ func TestActivateLooksFirst(t *testing.T) {
 	must(t, err)
 	must(t, memory.Delete(t.Context(), next))
 	w.clock.advance(agentauth.PublishedFor)
-	wantCode(t, keys.Activate(t.Context(), principal("admin"), next, false), keywright.CodeUnavailable, next)
+	wantCode(t, keys.Activate(t.Context(), principal("admin"), next), keywright.CodeUnavailable, next)
 	if kid := kidOf(t, w.host, keys); kid != first {
 		t.Errorf("signs with %s", kid)
 	}

@@ -13,7 +13,7 @@ func TestOnlySignedFieldsReachTheHandler(t *testing.T) {
 	w := newWorld(t, worldConfig{})
 	var got http.Header
 	inner := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header })
-	w.mux.Handle("/only", w.verifier.Require(agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}})(agentauth.OnlySigned("x-kept")(inner)))
+	w.mux.Handle("/only", w.verifier.Require(agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}, Pseudonyms: true})(agentauth.OnlySigned("x-kept")(inner)))
 	r := w.request("GET", "/only", "")
 	r.Header.Set("X-Covered", "a")
 	r = w.sign(r, newEd25519(t), agentauth.SignOptions{Components: []string{"x-covered"}})

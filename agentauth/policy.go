@@ -65,10 +65,11 @@ type Policy struct {
 	MaxBody int64  // bytes of a body that is compared, and held meanwhile; 0: 1 MiB; at most 1 GiB
 	Replay  Replay // zero: ReplayUnsafe
 
-	// Enrolled admits keys of schemes hwk, jkt-jwt and jwks alone that belong to an
-	// agent or a runner enrolled on this server; of jkt-jwt it is the durable key
-	// that does. The Principal has its name and scopes.
-	Enrolled bool
+	// Pseudonyms admits any key by schemes hwk and jkt-jwt, whoever has it: the
+	// Principal is the key's thumbprint, or that of its durable key. Otherwise
+	// such a key, of jkt-jwt the durable one, must belong to an agent or a runner
+	// that is enrolled on this server, and the Principal has its name and scopes.
+	Pseudonyms bool
 }
 
 const (

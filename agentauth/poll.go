@@ -87,12 +87,12 @@ func (p *Provider) poll(ctx context.Context, _ keywright.Principal, c pollCall) 
 		case a == nil || a.ID != c.id:
 			return keywright.Wrap(keywright.CodeNotFound, errors.New("agentauth: no such application of key "+c.proof.jkt))
 		case a.Told:
-			return keywright.Wrap(keywright.CodeGone, errors.New("agentauth: application "+a.ID))
+			return keywright.Wrap(keywright.CodeAnswered, errors.New("agentauth: application "+a.ID))
 		case a.waits(p.host.Hooks.Now()):
 			resp = p.wait(a)
 			return p.remember(ctx, c.proof, p.policies.poll)
 		case a.Decision == "":
-			return p.end(ctx, c, a, keywright.CodeExpired)
+			return p.end(ctx, c, a, keywright.CodeUndecided)
 		case a.Decision == decidedNo:
 			return p.end(ctx, c, a, keywright.CodeDenied)
 		}

@@ -90,9 +90,13 @@ func (p policy) enrolledAs(proof *proof) string {
 	switch {
 	case proof.token != nil:
 		return proof.token.owner
-	case p.Enrolled && proof.named != nil:
+	case proof.here:
+		return proof.jkt
+	case p.Pseudonyms:
+		return ""
+	case proof.named != nil:
 		return proof.named.jkt
-	case p.Enrolled && (proof.scheme == SchemeHWK || proof.scheme == SchemeJWKS):
+	case proof.scheme == SchemeHWK:
 		return proof.jkt
 	}
 	return ""
@@ -112,20 +116,21 @@ func (v *Verifier) enrolled(ctx context.Context, proof *proof, who *keywright.Pr
 	case proof.token != nil && !proof.token.isOf(a):
 		return denied(errors.New("agentauth: token of an agent that was deleted"))
 	}
+	who.Scopes = a.Scopes
+	if proof.token != nil { // which tells the rest
+		return nil
+	}
 	issuer, err := v.enrolledBy(a)
 	if err != nil {
 		return err
 	}
-	who.Scopes = a.Scopes
-	if proof.token == nil {
-		who.Issuer, who.Subject = issuer, a.Name
-		proven := who.Attrs
-		who.Attrs = make(map[string]string, len(a.Attrs)+len(proven)+1)
-		maps.Copy(who.Attrs, a.Attrs)
-		maps.Copy(who.Attrs, proven)
-		if len(a.Own) > 0 {
-			who.Attrs[AttrAgent] = a.Name
-		}
+	who.Issuer, who.Subject = issuer, a.Name
+	proven := who.Attrs
+	who.Attrs = make(map[string]string, len(a.Attrs)+len(proven)+1)
+	maps.Copy(who.Attrs, a.Attrs)
+	maps.Copy(who.Attrs, proven)
+	if len(a.Own) > 0 {
+		who.Attrs[AttrAgent] = a.Name
 	}
 	return nil
 }

@@ -170,10 +170,10 @@ func newProviderPolicies() (providerPolicies, error) {
 		to     *policy
 		policy Policy
 	}{
-		{&ps.enroll, Policy{Schemes: []Scheme{SchemeHWK}, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
-		{&ps.refresh, Policy{Schemes: []Scheme{SchemeHWK, SchemeJKTJWT}, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+		{&ps.enroll, Policy{Schemes: []Scheme{SchemeHWK}, Pseudonyms: true, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+		{&ps.refresh, Policy{Schemes: []Scheme{SchemeHWK, SchemeJKTJWT}, Pseudonyms: true, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
 		{&ps.subAgent, Policy{Schemes: []Scheme{SchemeJWT}, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
-		{&ps.poll, Policy{Schemes: []Scheme{SchemeHWK}, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+		{&ps.poll, Policy{Schemes: []Scheme{SchemeHWK}, Pseudonyms: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
 	} {
 		c, err := f.policy.compile()
 		if err != nil {

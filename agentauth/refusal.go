@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/keywright/keywright"
 	"github.com/keywright/keywright/internal/httpsig"
@@ -56,9 +57,19 @@ func (c policy) challenged(err error) error {
 // refuseUnsigned is the answer to a request that is not signed.
 func (c policy) refuseUnsigned(r *http.Request) *keywright.Error {
 	e := refuse(keywright.CodeInvalidSignature, "the request is not signed", nil)
-	maps.Copy(e.Header, c.accept)
+	maps.Copy(e.Header, c.wanted())
 	e.Header[acceptSignature] = acceptComponents(c.requiredFor(r))
 	return e
+}
+
+// wanted tells what to come with: how to sign and, where a token is the way in,
+// with which (AAuth, section "Requirement Responses").
+func (c policy) wanted() http.Header {
+	h := c.accept.Clone()
+	if slices.Contains(c.Schemes, SchemeJWT) && slices.Contains(c.tokens, AgentToken) {
+		h.Set(requirementField, needsAgentToken)
+	}
+	return h
 }
 
 const acceptSignature = "Accept-Signature"

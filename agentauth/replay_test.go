@@ -247,7 +247,7 @@ func TestStoreTroubleRefuses(t *testing.T) {
 	t.Run("enrolled or not", func(t *testing.T) {
 		g, st := newFailing(t)
 		st.get = func(k store.Key) bool { return k.Kind == "agent" }
-		g.wants("unavailable", agentauth.Policy{Schemes: everything.Schemes, Enrolled: true}, draft{key: key}.request(t))
+		g.wants("unavailable", agentauth.Policy{Schemes: everything.Schemes}, draft{key: key}.request(t))
 	})
 	t.Run("tells nothing of the store", func(t *testing.T) {
 		g, st := newFailing(t)

@@ -23,7 +23,7 @@ func revokedKey(issuer, jti string) store.Key {
 func (v *Verifier) recall(ctx context.Context, proof *proof, p policy) error {
 	keys := make([]store.Key, 0, 2)
 	if t := proof.token; t != nil && (t.typ != AgentToken || v.local(t.issuer) != nil) {
-		keys = append(keys, revokedKey(t.issuer, t.jti))
+		keys = append(keys, t.revoked)
 	}
 	if jkt := p.enrolledAs(proof); jkt != "" {
 		keys = append(keys, agent.Key(jkt))

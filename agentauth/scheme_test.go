@@ -16,7 +16,9 @@ import (
 )
 
 // only is a policy of the schemes given.
-func only(schemes ...agentauth.Scheme) agentauth.Policy { return agentauth.Policy{Schemes: schemes} }
+func only(schemes ...agentauth.Scheme) agentauth.Policy {
+	return agentauth.Policy{Schemes: schemes, Pseudonyms: true}
+}
 
 func TestSchemesOfARoute(t *testing.T) {
 	key := seedKey("agent")

@@ -94,7 +94,7 @@ func (slowly) Close() error { return nil }
 // to be welcome, so that strangers do not fill the store.
 func TestRefusedCallersLeaveNothing(t *testing.T) {
 	w := newWorld(t, worldConfig{})
-	enrolled := agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}, Enrolled: true}
+	enrolled := agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}}
 	w.mux.Handle("/enrolled", w.verifier.Require(enrolled)(whoami))
 	key := newEd25519(t)
 	token := w.enroll(key, `{"agent_id":"aauth:x@ap.example"}`)
@@ -184,7 +184,7 @@ func TestEnrolledNamesTheProvider(t *testing.T) {
 	w := newWorld(t, worldConfig{})
 	key := newEd25519(t)
 	token := w.enroll(key, `{"agent_id":"aauth:x@ap.example"}`)
-	enrolled := agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}, Enrolled: true}
+	enrolled := agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}}
 	w.mux.Handle("/enrolled", w.verifier.Require(enrolled)(whoami))
 	byKey := w.do(w.sign(w.request("GET", "/enrolled", ""), key, agentauth.SignOptions{})).json(t)
 	byToken := w.whoami(key, token).json(t)

@@ -119,7 +119,7 @@ func TestOneKeyPlaysBothParts(t *testing.T) {
 	if sign() != second {
 		t.Error("the token was not kept")
 	}
-	must(t, keys.Activate(t.Context(), principal("admin"), next, false))
+	must(t, keys.Activate(t.Context(), principal("admin"), next))
 	third := sign()
 	header, _ := claimsOf(t, strings.Trim(third, `"`))
 	if third == second || header["kid"] != next {

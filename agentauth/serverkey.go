@@ -90,7 +90,7 @@ type issuerKeys interface {
 func (v *Verifier) keysOf(issuer string, role Role) (issuerKeys, error) {
 	if role == RoleAgentProvider {
 		if p := v.local(issuer); p != nil {
-			return p.keys, nil
+			return ownKeys{p.keys}, nil
 		}
 	}
 	return v.issuers.trusted(issuer, role)

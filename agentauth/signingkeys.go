@@ -97,8 +97,8 @@ func (s *SigningKeys) ring(ctx context.Context) (*keyRing, error) {
 
 var errNoSuchKid = errors.New("agentauth: no signing key of this id")
 
-// Keys implements issuerKeys for tokens of this server's own.
-func (s *SigningKeys) Keys(ctx context.Context, kid string) ([]jose.Key, error) {
+// published returns the public key of an id.
+func (s *SigningKeys) published(ctx context.Context, kid string) ([]jose.Key, error) {
 	ring, err := s.ring(ctx)
 	if err != nil {
 		return nil, err
@@ -109,11 +109,15 @@ func (s *SigningKeys) Keys(ctx context.Context, kid string) ([]jose.Key, error) 
 	return nil, errNoSuchKid
 }
 
-// Newer says that there are none: Keys always asks the store.
-func (s *SigningKeys) Newer(context.Context, string, []jose.Key) []jose.Key { return nil }
+// ownKeys are those of this server, for who verifies its tokens. The store is
+// always asked, so there are never newer ones.
+type ownKeys struct{ *SigningKeys }
 
-// Proven has nothing to note: the keys of this server have room of their own.
-func (s *SigningKeys) Proven() {}
+func (s ownKeys) Keys(ctx context.Context, kid string) ([]jose.Key, error) {
+	return s.published(ctx, kid)
+}
+func (ownKeys) Newer(context.Context, string, []jose.Key) []jose.Key { return nil }
+func (ownKeys) Proven()                                              {}
 
 // signer returns the key that signs, with its kid.
 func (s *SigningKeys) signer(ctx context.Context) (crypto.Signer, string, error) {

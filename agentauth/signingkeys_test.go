@@ -116,7 +116,7 @@ func TestPublishedKeys(t *testing.T) {
 	must(t, err)
 	kid, err := keys.Add(t.Context(), principal("admin"), "p-256")
 	must(t, err)
-	must(t, keys.Activate(t.Context(), principal("admin"), kid, true))
+	must(t, keys.ActivateNow(t.Context(), principal("admin"), kid))
 	if got := kidOf(t, w.host, keys); got != kid {
 		t.Errorf("signs with %s", got)
 	}
@@ -208,7 +208,7 @@ func TestLostSigningKey(t *testing.T) {
 		before := handlesIn(t, other)
 		replica := newKeys(t, w.host, other)
 		for name, err := range map[string]error{
-			"Sync": replica.Sync(t.Context()), "Activate": replica.Activate(t.Context(), principal("admin"), k.ID, true),
+			"Sync": replica.Sync(t.Context()), "Activate": replica.ActivateNow(t.Context(), principal("admin"), k.ID),
 		} {
 			wantCode(t, err, keywright.CodeUnavailable, tt.text)
 			if err == nil || !strings.Contains(err.Error(), k.Handle) || !strings.Contains(err.Error(), k.ID) {

@@ -38,8 +38,12 @@ const namingLife = 5 * time.Minute
 // covers the method, the authority, the path and Signature-Key; with a body its
 // type, which must be there, and its digest, which is set; and Authorization,
 // where it is. Nothing of r must change after that. The body is read, and put
-// back.
+// back. The host of r's URL, or r.Host, is part of what is signed: it must be one
+// that the server knows as its own.
 func SignRequest(r *http.Request, key crypto.Signer, o SignOptions) error {
+	if err := o.check(); err != nil {
+		return fmt.Errorf("agentauth: sign: %w", err)
+	}
 	if o.Created.IsZero() {
 		o.Created = time.Now()
 	}
@@ -64,6 +68,25 @@ func SignRequest(r *http.Request, key crypto.Signer, o SignOptions) error {
 	}, key)
 	if err != nil {
 		return fmt.Errorf("agentauth: sign: %w", err)
+	}
+	return nil
+}
+
+// check wants one way to tell the key, whole.
+func (o SignOptions) check() error {
+	ways := 0
+	for _, set := range []bool{o.Token != "", o.Durable != nil, o.Server != "", o.URL != ""} {
+		if set {
+			ways++
+		}
+	}
+	switch {
+	case ways > 1:
+		return errors.New("SignOptions: want one of Token, Durable, Server and URL")
+	case o.Server != "" && (o.Role == "" || o.KeyID == ""):
+		return errors.New("SignOptions: Server wants Role and KeyID")
+	case o.URL != "" && o.KeyID == "":
+		return errors.New("SignOptions: URL wants KeyID")
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/keywright/keywright/internal/httpsig"
 	"github.com/keywright/keywright/internal/jose"
 	"github.com/keywright/keywright/internal/strictjson"
+	"github.com/keywright/keywright/store"
 )
 
 const (
@@ -38,8 +39,9 @@ type token struct {
 	tenant  string
 	issued  time.Time
 	expires time.Time
-	key     signer // cnf
-	owner   string // thumbprint of the agent's durable key, where this server is the issuer
+	key     signer    // cnf
+	revoked store.Key // of the record that there is when the token was withdrawn
+	owner   string    // thumbprint of the agent's durable key, where this server is the issuer
 	claims  json.RawMessage
 }
 
@@ -101,6 +103,7 @@ func (v *Verifier) readToken(ctx context.Context, text string, p policy, now tim
 	if err := v.readClaims(t, claims, now); err != nil {
 		return nil, err
 	}
+	t.revoked = revokedKey(t.issuer, t.jti)
 	if err := p.takes(t); err != nil {
 		return nil, err
 	}

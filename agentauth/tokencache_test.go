@@ -178,14 +178,14 @@ func TestTokensAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// TestEnrolledKeysAlone is Policy.Enrolled, with each scheme of a key.
+// TestEnrolledKeysAlone is Policy.Pseudonyms, which is off, with each scheme of a key.
 func TestEnrolledKeysAlone(t *testing.T) {
 	w := newWorld(t, worldConfig{})
 	g := &gate{tb: t, verifier: w.verifier}
 	key, stranger, fresh := seedKey("agent"), seedKey("stranger"), seedKey("fresh")
 	w.enroll(key, `{"agent_id":"aauth:app@ap.example"}`)
 	p := everything
-	p.Enrolled = true
+	p.Pseudonyms = false
 	url := fmt.Sprintf(`jwks;url="https://ap.example/agents/aauth:app@ap.example/jwks.json";kid=%q`, jktOf(t, key))
 	known := map[string]draft{
 		"hwk": {key: key}, "jwks": {key: key, member: url}, "jkt-jwt": {key: fresh, member: names(namingJWT(t, key, fresh, nil, nil))},

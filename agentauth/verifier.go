@@ -89,13 +89,13 @@ func (v *Verifier) Authenticator(p Policy) (keywright.Authenticator, error) {
 // Principal where [keywright.FromContext] finds it. It panics if p is not valid,
 // which is a mistake of the program.
 func (v *Verifier) Require(p Policy) func(http.Handler) http.Handler {
-	return keywright.AAuth.Require(v.mustCompile(p, true))
+	return keywright.AAuth.Require(v.mustCompile(p))
 }
 
 // Optional returns middleware like that of Require that also admits requests
 // without a signature, and those without a Principal.
 func (v *Verifier) Optional(p Policy) func(http.Handler) http.Handler {
-	a := v.mustCompile(p, true)
+	a := v.mustCompile(p)
 	return func(next http.Handler) http.Handler {
 		required := keywright.AAuth.Require(a)(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -108,12 +108,12 @@ func (v *Verifier) Optional(p Policy) func(http.Handler) http.Handler {
 	}
 }
 
-func (v *Verifier) mustCompile(p Policy, alone bool) *authenticator {
+func (v *Verifier) mustCompile(p Policy) *authenticator {
 	c, err := p.compile()
 	if err != nil {
 		panic(err)
 	}
-	return &authenticator{v, c, alone}
+	return &authenticator{v, c, true}
 }
 
 type authenticator struct {
@@ -153,8 +153,4 @@ func (a *authenticator) admit(r *http.Request) (keywright.Principal, error) {
 }
 
 // ChallengeFields tell how to sign.
-func (a *authenticator) ChallengeFields() http.Header {
-	h := a.p.accept.Clone()
-	h.Set("Signature-Error", "error="+string(keywright.CodeInvalidSignature))
-	return h
-}
+func (a *authenticator) ChallengeFields() http.Header { return a.p.wanted() }

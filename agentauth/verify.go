@@ -34,6 +34,7 @@ type signer struct {
 	jkt   string            // thumbprint of key
 	token *token            // of scheme jwt
 	named *naming           // of scheme jkt-jwt
+	here  bool              // key is that of an agent enrolled here, by its URL
 	id    string            // of the server or URL that publishes key
 	role  Role              // of scheme jwks_uri
 	newer func() []jose.Key // looks for newer keys of who publishes key; nil: nobody does

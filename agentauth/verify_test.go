@@ -161,6 +161,7 @@ func TestComponents(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := tt.policy
+			p.Pseudonyms = true
 			p.Schemes = everything.Schemes
 			a := g.pass(p, draft{key: key, body: tt.body, header: tt.header, components: tt.components, target: "/data?x=1"}.request(t))
 			if tt.required == "" {

@@ -107,7 +107,7 @@ func (s *agentServer) mount(mux *http.ServeMux) ([]keywright.Authenticator, erro
 	// Agents bring their token. By a key alone, those are known that are enrolled
 	// here, and runners that provisioning has bound to a key.
 	signed, err := s.verifier.Authenticator(agentauth.Policy{
-		Schemes: []agentauth.Scheme{agentauth.SchemeJWT, agentauth.SchemeHWK, agentauth.SchemeJWKS}, Enrolled: true,
+		Schemes: []agentauth.Scheme{agentauth.SchemeJWT, agentauth.SchemeHWK, agentauth.SchemeJWKS},
 	})
 	return []keywright.Authenticator{signed}, err
 }

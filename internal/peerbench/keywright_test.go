@@ -21,7 +21,7 @@ func openKeywright(tb testing.TB, r *http.Request) func() error {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a, err := v.Authenticator(agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}})
+	a, err := v.Authenticator(agentauth.Policy{Schemes: []agentauth.Scheme{agentauth.SchemeHWK}, Pseudonyms: true})
 	if err != nil {
 		tb.Fatal(err)
 	}
