@@ -1,7 +1,7 @@
 // Package keywright hands out the machine credentials of a Go server: the
 // first admin key of a fresh installation, and every key after it.
 //
-// Four ways lead to a credential, each a package of its own that serves
+// These ways lead to a credential, each a package of its own that serves
 // net/http handlers:
 //
 //   - package bootstrap: a signed token turns an empty server into one with
