@@ -21,9 +21,6 @@ const KindAgentID = "agent.id"
 type owner struct {
 	Thumbprint string    `json:"jkt"`
 	Since      time.Time `json:"since"`
-	Deleted    time.Time `json:"deleted,omitzero"`
-
-	version int64
 }
 
 func ownerKey(agentID string) store.Key { return store.Key{Kind: KindAgentID, ID: store.ID(agentID)} }
@@ -32,7 +29,7 @@ func readOwner(r store.Record) (*owner, error) {
 	if !r.Exists() {
 		return nil, nil
 	}
-	o := &owner{version: r.Version}
+	o := new(owner)
 	if err := json.Unmarshal(r.Data, o); err != nil {
 		return nil, fmt.Errorf("agentauth: owner of an agent identifier: %w", err)
 	}
@@ -42,7 +39,7 @@ func readOwner(r store.Record) (*owner, error) {
 func (o owner) record(agentID string) (store.Record, error) {
 	data, err := json.Marshal(o)
 	k := ownerKey(agentID)
-	return store.Record{Kind: k.Kind, ID: k.ID, Version: o.version, Data: data}, err
+	return store.Record{Kind: k.Kind, ID: k.ID, Data: data}, err
 }
 
 // An enrollment is what a provider keeps of an agent beside [agent.Record].

@@ -152,7 +152,7 @@ func (p *Provider) changeAgent(ctx context.Context, event string, actor keywrigh
 // again, and even if it was banned.
 func (p *Provider) DeleteAgent(ctx context.Context, actor keywright.Principal, id string) error {
 	return endpoint.Retry(func() error {
-		a, o, err := p.agentByID(ctx, id)
+		a, _, err := p.agentByID(ctx, id)
 		switch {
 		case err != nil:
 			return err
@@ -163,12 +163,7 @@ func (p *Provider) DeleteAgent(ctx context.Context, actor keywright.Principal, i
 		if err != nil {
 			return err
 		}
-		o.Deleted = p.host.Hooks.Now().UTC()
-		ownership, err := o.record(id)
-		if err != nil {
-			return err
-		}
-		return p.host.Commit(ctx, agentEvent("agent.deleted", actor, a), store.Delete(record), store.Replace(ownership))
+		return p.host.Commit(ctx, agentEvent("agent.deleted", actor, a), store.Delete(record))
 	})
 }
 

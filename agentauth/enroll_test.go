@@ -69,11 +69,11 @@ func TestEnrolmentInput(t *testing.T) {
 		{"a key without alg", `{"jwk":` + jwkOf(t, p256, "") + `}`, 400, "invalid_request", "jwk"},
 		{"a private key", `{"jwk":{"kty":"OKP","crv":"Ed25519","alg":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}}`, 400, "invalid_request", "jwk"},
 		{"a symmetric key", `{"jwk":{"kty":"oct","k":"glTDKakoUPbVOd03b0gW7idkUX2l4CNVFK9DMWRIDXo"}}`, 400, "invalid_request", "jwk"},
-		{"ps over http", `{"ps":"http://ps.example"}`, 400, "invalid_request", "ps"},
-		{"ps a script", `{"ps":"javascript:alert(1)"}`, 400, "invalid_request", "ps"},
-		{"ps a private address", `{"ps":"https://10.0.0.1"}`, 400, "invalid_request", "ps"},
-		{"ps of 2 KiB", `{"ps":"https://` + strings.Repeat("a", 2048) + `.example"}`, 400, "invalid_request", "ps"},
-		{"ps with a path", `{"ps":"https://ps.example/"}`, 400, "invalid_request", "ps"},
+		{"AGT-65 ps over http", `{"ps":"http://ps.example"}`, 400, "invalid_request", "ps"},
+		{"AGT-65 ps a script", `{"ps":"javascript:alert(1)"}`, 400, "invalid_request", "ps"},
+		{"AGT-65 ps a private address", `{"ps":"https://10.0.0.1"}`, 400, "invalid_request", "ps"},
+		{"AGT-65 ps of 2 KiB", `{"ps":"https://` + strings.Repeat("a", 2048) + `.example"}`, 400, "invalid_request", "ps"},
+		{"AGT-65 ps with a path", `{"ps":"https://ps.example/"}`, 400, "invalid_request", "ps"},
 		{"another provider's domain", `{"agent_id":"aauth:a@other.example"}`, 400, "invalid_request", "agent_id"},
 	}
 	for _, id := range []string{ // AGT-61

@@ -202,7 +202,7 @@ func TestFloods(t *testing.T) {
 					t.Fatal("was accepted")
 				}
 			}
-			if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 || best > 10*time.Millisecond {
+			if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 || best > 5*time.Millisecond {
 				t.Errorf("%d bytes, %v", used, best)
 			}
 			if w, ok := r.Body.(*watched); ok && w.read.Load() > 0 {

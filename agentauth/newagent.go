@@ -74,9 +74,7 @@ func (p *Provider) own(ctx context.Context, id, jkt string, now time.Time) (stor
 	case o != nil && o.Thumbprint != jkt:
 		return store.Op{}, keywright.Wrap(keywright.CodeAgentIDInUse, nil)
 	case o != nil:
-		o.Deleted = time.Time{}
-		record, err := o.record(id)
-		return store.Replace(record), err
+		return store.Check(records[0]), nil // it was deleted, and is welcome again
 	}
 	record, err := owner{Thumbprint: jkt, Since: now}.record(id)
 	return store.Insert(record), err
