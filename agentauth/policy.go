@@ -117,8 +117,11 @@ func (p Policy) compile() (policy, error) {
 	}
 	c.required = slices.Clone(baseComponents)
 	for _, name := range c.Components {
-		if !httpsig.IsComponent(name) {
+		switch {
+		case !httpsig.IsComponent(name):
 			return policy{}, fmt.Errorf("agentauth: Policy.Components: %q cannot be covered", name)
+		case httpsig.IsComponent("@" + name):
+			return policy{}, fmt.Errorf("agentauth: Policy.Components: %q is a field: want \"@%s\"", name, name)
 		}
 		c.required = addComponent(c.required, name)
 	}

@@ -237,3 +237,37 @@ func TestUsualPortInAuthorities(t *testing.T) {
 	key := newEd25519(t)
 	w.wantAgent(w.whoami(key, w.enroll(key, `{"agent_id":"aauth:x@ap.example"}`)), "aauth:x@ap.example")
 }
+
+// TestSignOptions that cannot be signed by say so.
+func TestSignOptionsAreChecked(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	key := newEd25519(t)
+	token := w.enroll(key, "{}")
+	for name, o := range map[string]agentauth.SignOptions{
+		"want one of":                  {Token: token, Durable: key},
+		"SignOptions.Token is not":     {Token: token + "\n"},
+		"Server wants Role and KeyID":  {Server: issuer},
+		"URL wants KeyID":              {URL: issuer + "/jwks.json"},
+		"Server wants Role and KeyID ": {Server: issuer, Role: agentauth.RoleAgentProvider},
+	} {
+		err := agentauth.SignRequest(w.request("GET", "/", ""), key, o)
+		if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(name)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if agentauth.SignRequest(w.request("GET", "/", ""), nil, agentauth.SignOptions{}) == nil {
+		t.Error("signed without a key")
+	}
+}
+
+// TestProfilesMustFit: a verifier that does not take what its provider issues is a
+// mistake, and so is a field that is meant to be a derived component.
+func TestProfilesMustFit(t *testing.T) {
+	w := newWorld(t, worldConfig{provider: func(c *agentauth.ProviderConfig) { c.Profile.Network.Development = true }, verifier: func(c *agentauth.VerifierConfig) { c.Profile.Network.Development = true }})
+	if _, err := agentauth.NewVerifier(agentauth.VerifierConfig{Host: w.host, Providers: []*agentauth.Provider{w.provider}}); err == nil || !strings.Contains(err.Error(), "Development") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := w.verifier.Authenticator(agentauth.Policy{Components: []string{"query"}}); err == nil || !strings.Contains(err.Error(), `"@query"`) {
+		t.Errorf("got %v", err)
+	}
+}

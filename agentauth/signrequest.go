@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright/internal/httpsig"
@@ -31,6 +32,8 @@ type SignOptions struct {
 	Expires    time.Time // of the signature; zero: not said
 }
 
+const tokenCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
 const namingLife = 5 * time.Minute
 
 // SignRequest signs r with key, which is Ed25519 or P-256, and sets the fields
@@ -41,6 +44,9 @@ const namingLife = 5 * time.Minute
 // back. The host of r's URL, or r.Host, is part of what is signed: it must be one
 // that the server knows as its own.
 func SignRequest(r *http.Request, key crypto.Signer, o SignOptions) error {
+	if key == nil {
+		return errors.New("agentauth: sign: no key")
+	}
 	if err := o.check(); err != nil {
 		return fmt.Errorf("agentauth: sign: %w", err)
 	}
@@ -83,6 +89,8 @@ func (o SignOptions) check() error {
 	switch {
 	case ways > 1:
 		return errors.New("SignOptions: want one of Token, Durable, Server and URL")
+	case strings.Trim(o.Token, tokenCharacters) != "":
+		return errors.New("SignOptions.Token is not the text of a token")
 	case o.Server != "" && (o.Role == "" || o.KeyID == ""):
 		return errors.New("SignOptions: Server wants Role and KeyID")
 	case o.URL != "" && o.KeyID == "":

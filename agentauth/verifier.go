@@ -67,6 +67,11 @@ func NewVerifier(c VerifierConfig) (*Verifier, error) {
 		return nil, fmt.Errorf("agentauth: VerifierConfig.%w", err)
 	}
 	v := &Verifier{host: c.Host, profile: profile, providers: c.Providers, scopes: c.Scopes, tokens: newTokenCache(maxTokens)}
+	for _, p := range c.Providers {
+		if p.verifier != nil && p.verifier.profile.Network.Development && !profile.Network.Development {
+			return nil, errors.New("agentauth: VerifierConfig.Profile: want that of the Providers, which has Network.Development")
+		}
+	}
 	if v.issuers, err = newIssuers(c); err != nil {
 		return nil, fmt.Errorf("agentauth: VerifierConfig.Profile.Network: %w", err)
 	}
@@ -143,10 +148,10 @@ func (a *authenticator) admit(r *http.Request) (keywright.Principal, error) {
 		return keywright.Principal{}, a.p.challenged(err)
 	}
 	p, err := a.v.principal(r.Context(), proof)
-	if err == nil {
-		err = a.v.remember(r.Context(), proof)
+	if err != nil { // which may be the host's own
+		return keywright.Principal{}, err
 	}
-	if err != nil {
+	if err := a.v.remember(r.Context(), proof); err != nil {
 		return keywright.Principal{}, a.p.challenged(err)
 	}
 	return p, nil
