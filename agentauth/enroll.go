@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -15,7 +16,6 @@ import (
 	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/httpsig"
 	"github.com/keywright/keywright/internal/jose"
-	"github.com/keywright/keywright/internal/limit"
 	"github.com/keywright/keywright/store"
 )
 
@@ -30,9 +30,6 @@ type call struct {
 
 // verified checks the signature of a request to an endpoint.
 func (p *Provider) verified(r *http.Request, c policy) (*proof, error) {
-	if wait := p.rate.Take(keywright.RemoteAddr(keywright.WithRequestAddr(r))); wait > 0 {
-		return nil, &keywright.Error{Code: keywright.CodeRateLimited, Header: limit.RetryAfter(wait)}
-	}
 	if !httpsig.Signed(r.Header) {
 		return nil, c.refuseUnsigned(r)
 	}
@@ -130,6 +127,7 @@ func (p *Provider) checkApplicant(agentID, ps string) error {
 // enroll makes an agent of who asks, or gives one that is enrolled another token.
 func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCall) (enrollAnswer, error) {
 	var resp enrollAnswer
+	count := sync.OnceValue(func() error { return p.callers.admitNew(ctx) })
 	err := endpoint.Retry(func() error {
 		records, err := p.host.Store.Get(ctx, agent.Key(c.jkt), p.applicationKey(c.jkt))
 		if err != nil {
@@ -139,13 +137,19 @@ func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCa
 		switch {
 		case err != nil:
 			return err
-		case a == nil:
-			resp, err = p.admit(ctx, c, records[1])
-			err = p.unlessFirst(ctx, c.jkt, err)
-		default:
-			resp.enrollResponse, err = p.enrollAgain(ctx, c, a)
+		case a != nil && c.proof == nil:
+			return p.callers.refuse(ctx, p.policies.enroll.refuseUnsigned(c.Request))
+		case a != nil:
+			return p.callers.admitKnown(ctx, c.jkt, func() error {
+				resp.enrollResponse, err = p.enrollAgain(ctx, c, a)
+				return err
+			})
 		}
-		return err
+		if err := count(); err != nil {
+			return err
+		}
+		resp, err = p.admit(ctx, c, records[1])
+		return p.unlessFirst(ctx, c.jkt, err)
 	})
 	return resp, err
 }
@@ -179,6 +183,9 @@ func (p *Provider) admit(ctx context.Context, c enrollCall, waits store.Record) 
 	to, err := p.admission(ctx, c.Applicant)
 	if err != nil {
 		return enrollAnswer{}, admissionError(err)
+	}
+	if err := c.proof.inTime(p.host.Hooks.Now()); err != nil {
+		return enrollAnswer{}, err
 	}
 	if to.Pending {
 		return p.hold(ctx, c, to, waits)

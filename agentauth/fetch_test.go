@@ -184,3 +184,42 @@ func TestPrivateAddresses(t *testing.T) {
 	})
 	open.wants("", everything, o.byURL(o.id+"/jwks.json", remoteKid).request(t))
 }
+
+// TestStrangersTakeNoRoom: names that lead nowhere do not drive out the keys that
+// have verified something, and those of servers have room that URLs do not take.
+func TestStrangersTakeNoRoom(t *testing.T) {
+	for _, way := range []string{"jwks_uri", "jwks", "jwt"} {
+		t.Run(way, func(t *testing.T) {
+			o := newRemote(t, agentauth.RoleAgentProvider)
+			g := newGate(t, func(c *agentauth.VerifierConfig) {
+				o.trusted(c)
+				c.Trust = func(string, agentauth.Role) bool { return true }
+			})
+			g.verifier.KeepAtMost(3)
+			g.wants("", everything, o.by(t, way).request(t))
+			nowhere := func(i int, after time.Duration) {
+				t.Helper()
+				for _, d := range []draft{o.byServer(fmt.Sprintf("https://localhost:%d", i+1), o.role, "x"), o.byURL(fmt.Sprintf("https://localhost:%d/", i+1), "x")} {
+					g.wants("unknown_key", everything, d.later(after).request(t))
+				}
+			}
+			for i := range 5 { // of whom two find room
+				nowhere(i, 0)
+			}
+			g.clock.advance(time.Minute)
+			nowhere(5, time.Minute)
+			g.wants("", everything, o.by(t, way).later(time.Minute).request(t))
+			if n := o.fetches("/jwks.json"); n != 1 {
+				t.Errorf("%d fetches, want one", n)
+			}
+		})
+	}
+	t.Run("URLs beside servers", func(t *testing.T) {
+		o := newRemote(t, agentauth.RoleAgentProvider)
+		g := newGate(t, o.trusted)
+		g.verifier.KeepAtMost(1)
+		g.wants("unknown_key", everything, o.byURL(o.id+"/nothing.json", "x").request(t))
+		g.wants("", everything, o.by(t, "jwks_uri").request(t))
+		g.wants("unknown_key", everything, o.by(t, "jwks").request(t)) // there is no room for another URL
+	})
+}

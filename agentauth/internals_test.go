@@ -22,3 +22,8 @@ func (v *Verifier) Remembered() int {
 
 // RememberAtMost bounds the tokens that v knows.
 func (v *Verifier) RememberAtMost(max int) { v.tokens.max = max }
+
+// KeepAtMost bounds the servers, and the URLs, whose keys v keeps.
+func (v *Verifier) KeepAtMost(max int) {
+	v.issuers.servers, v.issuers.urls = egress.NewPool(v.issuers.now, max), egress.NewPool(v.issuers.now, max)
+}

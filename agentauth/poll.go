@@ -47,10 +47,10 @@ func (p *Provider) wait(a *application) enrollAnswer {
 
 func (p *Provider) approvalRoutes() []keywright.Route {
 	pattern := p.paths.Enroll + "/pending/{application}"
-	read := func(r *http.Request) (pollCall, error) { return p.readPoll(r, pattern) }
+	read := counted(p, func(r *http.Request) (pollCall, error) { return p.readPoll(r, pattern) })
 	return []keywright.Route{{Pattern: pattern, Handler: endpoint.New(endpoint.Spec{
 		Name: "agent.poll", Method: http.MethodGet, Dialect: keywright.AAuth, Hooks: p.host.Hooks,
-	}, read, p.poll)}}
+	}, slowly(read), p.poll)}}
 }
 
 // A pollCall asks what has become of an application.

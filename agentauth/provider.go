@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
-	"github.com/keywright/keywright/internal/limit"
 )
 
 // ProviderConfig configures a [Provider]. Host, with a URL, and Keys are required.
@@ -43,9 +42,19 @@ type ProviderConfig struct {
 type ProviderLimits struct {
 	TokenLife time.Duration // of agent tokens; 0: 1 hour; more than 5 minutes, at most 24 hours
 
-	// Of requests to enrol and refresh, by one address and by all together, in a
-	// minute: 0: 60 and 6,000; negative: no limit.
-	PerMinute, AllPerMinute int
+	// Of requests to one process, in a minute, and as many at once. Negative: no
+	// limit. A request without a signature is refused at next to no cost, and not
+	// counted. Every other counts once:
+	//
+	//   - By its key, if that is enrolled or has applied. So agents behind one
+	//     address, and strangers elsewhere, do not get into each other's way.
+	//   - By its address and among all, if it enrols a new key.
+	//   - By its address otherwise, when it is refused: a signature that is not
+	//     good, or a key that nobody knows. Where so many were, no signature is
+	//     looked at for a while.
+	PerMinute    int // of one address, of new keys and of what is refused, each; 0: 60
+	AllPerMinute int // new keys, of all addresses; 0: 6,000
+	KeyPerMinute int // of one key; 0: 30
 
 	HideAgentKeys bool // serves no keys of single agents, which tell who is an agent
 }
@@ -92,7 +101,7 @@ type Provider struct {
 	hideAgents bool
 	verifier   *Verifier
 	policies   providerPolicies
-	rate       *limit.Rate
+	callers    callers
 	secrets    *EnrollmentSecrets // that the admin API manages
 }
 
@@ -132,8 +141,7 @@ func NewProvider(c ProviderConfig) (*Provider, error) {
 		p.admission = nobody
 	}
 	var err error
-	p.rate, err = limit.NewRate(c.Host.Hooks.Now, orDefault(c.Limits.PerMinute, 60), orDefault(c.Limits.AllPerMinute, 6000))
-	if err != nil {
+	if p.callers, err = newCallers(c.Host.Hooks.Now, c.Limits); err != nil {
 		return nil, fmt.Errorf("agentauth: ProviderConfig.Limits: %w", err)
 	}
 	p.verifier, err = NewVerifier(VerifierConfig{

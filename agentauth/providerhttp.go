@@ -32,7 +32,7 @@ func (p *Provider) Routes() []keywright.Route {
 func signedEndpoint[Req, Resp any](p *Provider, name string, decode func(*http.Request) (Req, error), do func(context.Context, keywright.Principal, Req) (Resp, error)) http.Handler {
 	h := endpoint.New(endpoint.Spec{
 		Name: "agent." + name, Method: http.MethodPost, Dialect: keywright.AAuth, Hooks: p.host.Hooks,
-	}, decode, do)
+	}, counted(p, decode), do)
 	whole := endpoint.Whole(h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if httpsig.Signed(r.Header) {

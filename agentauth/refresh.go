@@ -54,25 +54,35 @@ func (p *Provider) refresh(ctx context.Context, _ keywright.Principal, c refresh
 		switch {
 		case err != nil:
 			return err
-		case !p.owns(a) || !a.stands():
-			return denied(errors.New("agentauth: no agent with key " + c.jkt + ", or a disabled one"))
+		case !p.owns(a):
+			return p.callers.refuse(ctx, denied(errors.New("agentauth: no agent with key "+c.jkt)))
 		}
-		t, ops, err := p.tokenFor(ctx, a, c.token)
-		if err != nil {
+		return p.callers.admitKnown(ctx, c.jkt, func() error {
+			resp, err = p.refreshed(ctx, c, a, records[0])
 			return err
-		}
-		ops = append(ops, store.Check(records[0]), store.Insert(c.proof.seen))
-		if n := c.proof.named; n != nil {
-			ops = append(ops, store.Insert(n.marker()))
-		}
-		e := keywright.Event{Name: "agent.refreshed", Actor: c.jkt, Target: a.Name, Attrs: map[string]string{"jti": t.jti}}
-		if err := p.host.Commit(ctx, e, ops...); err != nil {
-			return refreshError(replayedAt(p.policies.refresh, err))
-		}
-		resp = refreshResponse{AgentToken: t.text, ExpiresIn: int64(t.life / time.Second)}
-		return nil
+		})
 	})
 	return resp, err
+}
+
+// refreshed makes the token for an agent that was found in r.
+func (p *Provider) refreshed(ctx context.Context, c refreshCall, a *agentRecord, r store.Record) (refreshResponse, error) {
+	if !a.stands() {
+		return refreshResponse{}, denied(errors.New("agentauth: disabled agent " + a.Name))
+	}
+	t, ops, err := p.tokenFor(ctx, a, c.token)
+	if err != nil {
+		return refreshResponse{}, err
+	}
+	ops = append(ops, store.Check(r), store.Insert(c.proof.seen))
+	if n := c.proof.named; n != nil {
+		ops = append(ops, store.Insert(n.marker()))
+	}
+	e := keywright.Event{Name: "agent.refreshed", Actor: c.jkt, Target: a.Name, Attrs: map[string]string{"jti": t.jti}}
+	if err := p.host.Commit(ctx, e, ops...); err != nil {
+		return refreshResponse{}, refreshError(replayedAt(p.policies.refresh, err))
+	}
+	return refreshResponse{AgentToken: t.text, ExpiresIn: int64(t.life / time.Second)}, nil
 }
 
 // marker is the record that a naming JWT was used.

@@ -2,6 +2,7 @@ package agentauth_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -269,5 +270,21 @@ func TestProfilesMustFit(t *testing.T) {
 	}
 	if _, err := w.verifier.Authenticator(agentauth.Policy{Components: []string{"query"}}); err == nil || !strings.Contains(err.Error(), `"@query"`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAdmissionThatTakesTooLong: a request is not admitted when it would not be
+// remembered any more, or else copies of it could be admitted again and again.
+func TestAdmissionThatTakesTooLong(t *testing.T) {
+	var w *world
+	w = newWorld(t, worldConfig{provider: func(c *agentauth.ProviderConfig) {
+		c.Admission = func(ctx context.Context, a agentauth.Applicant) (agentauth.Admitted, error) {
+			w.clock.advance(3 * time.Minute)
+			return agentauth.AdmitAnybody(ctx, a)
+		}
+	}})
+	w.wantError(w.tryEnroll(newEd25519(t), "{}"), 401, "invalid_signature")
+	if n := len(w.agents()); n != 0 {
+		t.Errorf("%d agents", n)
 	}
 }

@@ -216,13 +216,13 @@ func (v *Verifier) marker(jkt string, base []byte, t httpsig.Times) store.Record
 // take its time, and a record that has ended keeps nothing from coming again.
 const markerMargin = 30 * time.Second
 
-// mark returns the op that remembers the request. Whoever has taken so long to
-// decide that it would not be remembered is refused.
-func (proof *proof) mark(now time.Time) (store.Op, error) {
-	if !now.Before(proof.seen.Expires.Add(-markerMargin)) {
-		return store.Op{}, refuse(keywright.CodeInvalidSignature, "the request has taken too long", nil)
+// inTime refuses a request about which it has taken so long to decide that it
+// would not be remembered. Of one that is not remembered proof is nil.
+func (proof *proof) inTime(now time.Time) error {
+	if proof != nil && !now.Before(proof.seen.Expires.Add(-markerMargin)) {
+		return refuse(keywright.CodeInvalidSignature, "the request has taken too long", nil)
 	}
-	return store.Insert(proof.seen), nil
+	return nil
 }
 
 // remember writes the marker of a request of an accepted caller, unless another
@@ -234,11 +234,10 @@ func (v *Verifier) remember(ctx context.Context, proof *proof) error {
 	if p, ok := keywright.FromContext(ctx); ok && p.Method == keywright.MethodAgent && p.Attrs[AttrRequest] == proof.seen.ID {
 		return nil
 	}
-	op, err := proof.mark(v.host.Hooks.Now())
-	if err != nil {
+	if err := proof.inTime(v.host.Hooks.Now()); err != nil {
 		return err
 	}
-	if err := v.host.Store.Commit(ctx, op); err != nil {
+	if err := v.host.Store.Commit(ctx, store.Insert(proof.seen)); err != nil {
 		return replayed(err)
 	}
 	return nil
