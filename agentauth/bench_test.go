@@ -52,6 +52,15 @@ func BenchmarkAuthenticateJWT(b *testing.B) {
 	authenticates(b, newGate(b, o.trusted), everything, draft{key: key, member: shows(o.token(key, nil, nil))}.request(b), nil)
 }
 
+// BenchmarkAuthenticateJWTCold is with tokens that were not seen before: two
+// signatures, and all of the token to read.
+func BenchmarkAuthenticateJWTCold(b *testing.B) {
+	o, key := newRemote(b, agentauth.RoleAgentProvider), seedKey("agent")
+	g := newGate(b, o.trusted)
+	g.verifier.RememberAtMost(0)
+	authenticates(b, g, everything, draft{key: key, member: shows(o.token(key, nil, nil))}.request(b), nil)
+}
+
 func BenchmarkAuthenticateJWTOfOurOwn(b *testing.B) {
 	w := newWorld(b, worldConfig{})
 	key := seedKey("agent")
