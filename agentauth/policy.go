@@ -69,6 +69,8 @@ type Policy struct {
 	// Principal is the key's thumbprint, or that of its durable key. Otherwise
 	// such a key, of jkt-jwt the durable one, must belong to an agent or a runner
 	// that is enrolled on this server, and the Principal has its name and scopes.
+	// With Pseudonyms any stranger leaves a record in the store for each unsafe
+	// request, for two minutes: slow them down before, or use ReplayNone.
 	Pseudonyms bool
 }
 
