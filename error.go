@@ -49,8 +49,9 @@ const (
 	// Of agent providers and resources: AAuth.
 	CodeDenied         Code = "denied"          // the caller is known to nobody here, or not welcome
 	CodeAgentIDInUse   Code = "agent_id_in_use" // by an agent with another key
-	CodeUndecided        Code = "expired"         // nobody decided in time
-	CodeAnswered           Code = "invalid_code"    // the answer has been given before
+	CodeUndecided      Code = "expired"         // nobody decided in time
+	CodeAnswered       Code = "invalid_code"    // the answer has been given before
+	CodeSlowDown       Code = "slow_down"       // polls that come too often; Retry-After says when to try again
 	CodeUnsupportedIss Code = "unsupported_iss" // an issuer whose tokens are not taken here
 )
 
@@ -91,8 +92,9 @@ var facts = map[Code]struct {
 	CodeUnsupportedScheme:    {http.StatusUnauthorized, "The signature key scheme is not supported here", 30, "invalid_client"},
 	CodeDenied:               {http.StatusForbidden, "Denied", 22, "access_denied"},
 	CodeAgentIDInUse:         {http.StatusConflict, "The agent identifier is in use", 0, "invalid_request"},
-	CodeUndecided:              {http.StatusRequestTimeout, "Nobody decided in time", 0, "invalid_request"},
-	CodeAnswered:                 {http.StatusGone, "The answer has been given before", 0, "invalid_request"},
+	CodeUndecided:            {http.StatusRequestTimeout, "Nobody decided in time", 0, "invalid_request"},
+	CodeAnswered:             {http.StatusGone, "The answer has been given before", 0, "invalid_request"},
+	CodeSlowDown:             {http.StatusTooManyRequests, "Too many polls", 0, ""},
 	CodeUnsupportedIss:       {http.StatusForbidden, "Tokens of this issuer are not taken here", 22, "access_denied"},
 }
 

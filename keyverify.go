@@ -84,6 +84,42 @@ func (k *Keys) Proves(ctx context.Context, r store.Record, text string) (bool, e
 	return match, nil
 }
 
+// Standing returns ops that fail with [store.ErrConflict] unless the key with the
+// given public id is accepted when they are committed, for a Commit that is to go
+// by a key that was authenticated before. Of a key that is not accepted any more
+// the error is that of [Keys.Check].
+func (k *Keys) Standing(ctx context.Context, id string) ([]store.Op, error) {
+	if !token.ValidID(id) {
+		return nil, k.invalid(errUnknownKey)
+	}
+	records, err := k.host.Store.Get(ctx, store.Key{Kind: KindKey, ID: id})
+	switch {
+	case err != nil:
+		return nil, Wrap(CodeUnavailable, err)
+	case !records[0].Exists():
+		return nil, k.invalid(fmt.Errorf("%w: %s", errUnknownKey, id))
+	}
+	c, err := decodeCredential(records[0])
+	switch {
+	case err != nil:
+		return nil, Wrap(CodeInternal, err)
+	case !c.validAt(k.host.Hooks.Now()):
+		return nil, k.invalid(fmt.Errorf("%w: %s", errNotValid, id))
+	}
+	ops := []store.Op{store.Check(records[0])}
+	parents, err := k.host.Store.Get(ctx, parentKeys(c.Parents)...)
+	if err != nil {
+		return nil, Wrap(CodeUnavailable, err)
+	}
+	if err := k.checkParents(c, parents); err != nil {
+		return nil, err
+	}
+	for _, r := range parents {
+		ops = append(ops, store.Check(r))
+	}
+	return ops, nil
+}
+
 // verify finds the credential that key proves. It may come with an error: that
 // it is suspended or at its end.
 func (k *Keys) verify(ctx context.Context, key token.Key) (*known, error) {

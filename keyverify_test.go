@@ -79,3 +79,70 @@ func TestProvesRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What Standing returns holds as long as the key is accepted, and no longer.
+func TestStanding(t *testing.T) {
+	parent := store.Record{Kind: "thing", ID: "one", Data: []byte("{}")}
+	for name, tt := range map[string]struct {
+		end func(t *testing.T, w *world, id string)
+	}{
+		"disabled": {end: func(t *testing.T, w *world, id string) {
+			mustDo(t, w.Keys.Disable(t.Context(), keywright.Principal{}, id))
+		}},
+		"deleted": {end: func(t *testing.T, w *world, id string) {
+			mustDo(t, w.Keys.Delete(t.Context(), keywright.Principal{}, id))
+		}},
+		"expired": {end: func(_ *testing.T, w *world, _ string) { w.clock.Advance(time.Minute) }},
+		"a parent disabled": {end: func(t *testing.T, w *world, _ string) {
+			r := parent
+			r.Data = []byte(`{"disabled":true}`)
+			mustDo(t, w.db.Commit(t.Context(), store.Put(r)))
+		}},
+		"a parent gone": {end: func(t *testing.T, w *world, _ string) {
+			records, err := w.db.Get(t.Context(), parent.Key())
+			mustDo(t, err)
+			mustDo(t, w.db.Commit(t.Context(), store.Delete(records[0])))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			mustDo(t, w.db.Commit(t.Context(), store.Insert(parent)))
+			spec := adminSpec()
+			spec.Parents, spec.Expires = []keywright.Parent{{Key: parent.Key()}}, epoch.Add(time.Minute)
+			m := w.issue(t, spec)
+			ops, err := w.Keys.Standing(t.Context(), m.ID)
+			mustDo(t, err)
+			mustDo(t, w.db.Commit(t.Context(), ops...))
+			tt.end(t, w, m.ID)
+			if err := w.db.Commit(t.Context(), ops...); !errors.Is(err, store.ErrConflict) {
+				t.Errorf("committed: %v, want a conflict", err)
+			}
+			_, err = w.Keys.Standing(t.Context(), m.ID)
+			_, want := w.Keys.Check(t.Context(), m.Text)
+			if err == nil || want == nil || err.Error() != want.Error() || keywright.AsError(err).Code != keywright.CodeInvalidToken {
+				t.Errorf("got %v, want that of Check, %v", err, want)
+			}
+		})
+	}
+	w := newWorld(t)
+	for _, id := range []string{"", "x", keywright.NewKeyID(), "../x"} {
+		if _, err := w.Keys.Standing(t.Context(), id); keywright.AsError(err).Code != keywright.CodeInvalidToken {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	m := w.issue(t, adminSpec())
+	if ops, err := w.Keys.Standing(t.Context(), m.ID); err != nil || len(ops) != 1 {
+		t.Errorf("a key without parents: %v, %v", ops, err)
+	}
+	w.db.failWith(func(context.Context, string, []store.Op) error { return errors.New("down") })
+	if _, err := w.Keys.Standing(t.Context(), m.ID); keywright.AsError(err).Code != keywright.CodeUnavailable {
+		t.Errorf("of a store that is down: %v", err)
+	}
+}
+
+func mustDo(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright"
+	keytext "github.com/keywright/keywright/internal/token"
 	"github.com/keywright/keywright/store"
 )
 
@@ -20,8 +22,14 @@ type Applicant struct {
 	PersonServer string           // that was asked for, well-formed; "": none
 	Attestation  string           // of the platform, as it was sent; "": none
 	Secret       string           // of the field Authorization, scheme Bearer, which the signature covers; "": none
-	Request      *http.Request    // whose body has been read
-	Body         []byte
+
+	// Request is the whole request, but for its body, which has been read. Nobody
+	// vouches for fields that the signature need not cover, which is all but
+	// Authorization, Content-Type and Content-Digest.
+	Request *http.Request
+	Body    []byte
+
+	covered []string // components of the signature; nil: there is none
 }
 
 // An Admission decides whether an applicant becomes an agent. It may be asked
@@ -33,13 +41,14 @@ type Admission func(ctx context.Context, a Applicant) (Admitted, error)
 
 // An Admitted is what becomes of an applicant.
 type Admitted struct {
-	AgentID      string                     // in place of the one asked for; "": that, or else one of the key's thumbprint
+	AgentID      string                     // in place of the one asked for, with no other key's thumbprint for a name; "": that, or else one of the key's thumbprint
 	PersonServer string                     // in place of the one asked for
 	TokenLife    time.Duration              // of its tokens; 0: the provider's
 	Claims       map[string]json.RawMessage // further ones of its tokens
 	Scopes       []string                   // of its Principal on this server
 	By           string                     // public id of what has admitted it, for the audit
 	Pending      bool                       // a person has to decide: see Provider.Approve
+	CallerKey    string                     // public id of a key of the host that must stand when this is written, or the applicant is denied; "": none
 
 	// Ops are written with the agent, or with its application if it is Pending, or
 	// nothing is. store.ErrLimit denies; after store.ErrExists and ErrConflict the
@@ -58,6 +67,9 @@ func AdmitAnybody(context.Context, Applicant) (Admitted, error) {
 }
 
 // AdmitAfterApproval admits those that a person approves: see [Provider.Approve].
+// Of one day, and one provider, 1,000 wait at most, and 20 of one network address.
+// A server behind a proxy has to know the addresses of its clients for that: see
+// [keywright.WithRemoteAddr].
 func AdmitAfterApproval(context.Context, Applicant) (Admitted, error) {
 	return Admitted{Pending: true}, nil
 }
@@ -82,16 +94,23 @@ func AdmitFirst(list ...Admission) Admission {
 	}
 }
 
-// AdmitCallers admits applicants that bring a credential of the host too, which
-// the signature covers: a provisioning key, or the key of a CI job that
+// AdmitCallers admits applicants that bring a credential of the provider's host
+// too: a provisioning key, or the key of a CI job that
 // [github.com/keywright/keywright/exchange] has issued. as tells what becomes of
 // them; nil: an agent with the identifier that it asks for, and the scopes of no
 // one.
+//
+// auth sees of the request the fields alone that the signature covers, and its
+// query where "@query" is covered; of an enrolment without a signature, see
+// [Compat], the field Authorization alone. Who brings no credential, or one that is
+// refused with status 401 or 403, is denied. Any other error of auth is the answer.
+// A credential that is a key of the host must stand when the agent is written: see
+// [Admitted.CallerKey].
 func AdmitCallers(auth keywright.Authenticator, as func(keywright.Principal, Applicant) (Admitted, error)) Admission {
 	return func(ctx context.Context, a Applicant) (Admitted, error) {
-		caller, err := auth.Authenticate(a.Request)
+		caller, err := auth.Authenticate(a.coveredRequest())
 		if err != nil {
-			return Admitted{}, denied(err)
+			return Admitted{}, callerError(err)
 		}
 		admitted := Admitted{}
 		if as != nil {
@@ -102,6 +121,38 @@ func AdmitCallers(auth keywright.Authenticator, as func(keywright.Principal, App
 		if admitted.By == "" {
 			admitted.By = caller.Credential
 		}
+		if admitted.CallerKey == "" && keytext.ValidID(caller.Credential) {
+			admitted.CallerKey = caller.Credential
+		}
 		return admitted, nil
 	}
+}
+
+// callerError tells who is not welcome from trouble.
+func callerError(err error) error {
+	if errors.Is(err, keywright.ErrNoCredential) {
+		return denied(err)
+	}
+	e := keywright.AsError(err)
+	switch e.Code.Status() {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return denied(err)
+	}
+	return e
+}
+
+// coveredRequest is Request with what the signature covers and nothing else that a
+// credential could be in.
+func (a Applicant) coveredRequest() *http.Request {
+	names := a.covered
+	if names == nil {
+		names = []string{"authorization"}
+	}
+	r := withFields(a.Request, names)
+	if !slices.Contains(names, "@query") {
+		u := *r.URL
+		u.RawQuery = ""
+		r.URL = &u
+	}
+	return r
 }

@@ -26,7 +26,7 @@ func (p *Provider) keyOfAgent(ctx context.Context, id, kid string) (signer, erro
 // standingAgent returns the agent that has an identifier, or nil for one that is
 // unknown, disabled or deleted.
 func (p *Provider) standingAgent(ctx context.Context, id string) (*agentRecord, error) {
-	if parsed, err := parseAgentID(id, p.verifier.profile.Network.Development); err != nil || parsed.Domain != p.domain {
+	if !p.names(id) {
 		return nil, nil
 	}
 	a, _, err := p.agentByID(ctx, id)
@@ -34,6 +34,12 @@ func (p *Provider) standingAgent(ctx context.Context, id string) (*agentRecord, 
 		return nil, err
 	}
 	return a, nil
+}
+
+// names reports whether id could be one of the provider's agents.
+func (p *Provider) names(id string) bool {
+	parsed, err := parseAgentID(id, p.verifier.profile.Network.Development)
+	return err == nil && parsed.Domain == p.domain
 }
 
 func (p *Provider) agentKeyRoutes() []keywright.Route {

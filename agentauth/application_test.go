@@ -3,6 +3,7 @@ package agentauth_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -85,8 +86,8 @@ func TestPendingTellsNoIdentifiers(t *testing.T) {
 func TestApplicationsAreBounded(t *testing.T) {
 	w := newApprovalWorld(t)
 	var last string
-	for range 1000 {
-		last = w.applyFor(newEd25519(t), `{}`)
+	for i := range 1000 {
+		last = w.wantPending(w.enrollFrom(fmt.Sprintf("10.0.%d.1", i/20), newEd25519(t), `{}`))
 	}
 	key := newEd25519(t)
 	a := w.tryEnroll(key, `{}`)

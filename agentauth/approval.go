@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,10 +27,6 @@ const (
 	approvalWait = 24 * time.Hour // for which a person may decide
 	approvalKept = 24 * time.Hour // after that, for who asks what has become of it
 
-	// maxApplications bounds those of one day that nobody has decided. They come
-	// from strangers.
-	maxApplications  = 1000
-	applicationsFull = 5 * time.Minute // that who finds so many is told to wait
 )
 
 // The decisions.
@@ -51,7 +46,6 @@ type application struct {
 	Asked    [2]string       `json:"asked"` // for which agent identifier and person server
 	From     string          `json:"from,omitempty"`
 	Created  time.Time       `json:"created"`
-	Counter  string          `json:"counter"`            // among which it counts until it is decided
 	Decision string          `json:"decision,omitempty"` // "": none
 	Told     bool            `json:"told,omitempty"`     // the applicant knows how it ended
 
@@ -111,6 +105,9 @@ func (p *Provider) hold(ctx context.Context, c enrollCall, to Admitted, found st
 			return enrollAnswer{}, denied(errors.New("agentauth: a person has denied key " + c.jkt))
 		}
 	}
+	if old.takesRoom() && c.proof == nil { // it may be somebody else's
+		return enrollAnswer{}, p.callers.refuse(ctx, p.policies.enroll.refuseUnsigned(c.Request))
+	}
 	a, err := p.apply(ctx, c, to, now)
 	if err != nil {
 		return enrollAnswer{}, err
@@ -123,12 +120,12 @@ func (p *Provider) hold(ctx context.Context, c enrollCall, to Admitted, found st
 	if err != nil {
 		return enrollAnswer{}, err
 	}
-	ops := append(slices.Clone(to.Ops), put(record), store.Take(a.Counter, 1, maxApplications, a.expires))
+	ops := slices.Concat(to.Ops, []store.Op{put(record)}, p.waitingRoom(old, a))
 	if c.proof != nil {
 		ops = append(ops, store.Insert(c.proof.seen))
 	}
 	err = p.host.Commit(ctx, keywright.Event{Name: "agent.applied", Actor: c.jkt, Target: a.AgentID, Attrs: map[string]string{"application": a.ID}}, ops...)
-	if op, ok := errors.AsType[*store.OpError](err); ok && op.Op.Counter.Name == a.Counter {
+	if op, ok := errors.AsType[*store.OpError](err); ok && slices.Contains(p.counters(a), op.Op.Counter.Name) {
 		return enrollAnswer{}, &keywright.Error{Code: keywright.CodeRateLimited, Err: err, Header: limit.RetryAfter(applicationsFull)}
 	}
 	return p.wait(a), p.commitError(err)
@@ -152,7 +149,7 @@ func (p *Provider) apply(ctx context.Context, c enrollCall, to Admitted, now tim
 	return &application{
 		enrollment: enrollment{Provider: p.issuer, PersonServer: ps, TokenLife: to.TokenLife, Claims: to.Claims, AdmittedBy: to.By},
 		ID:         c.jkt + "." + rand.Text(), JWK: jwk, AgentID: id, Scopes: to.Scopes, Asked: [2]string{c.AgentID, c.PersonServer},
-		From: keywright.RemoteAddr(ctx), Created: now, Counter: store.ID(KindApplication, p.issuer, strconv.FormatInt(now.Unix()/86400, 10)),
+		From: keywright.RemoteAddr(ctx), Created: now,
 		jkt: c.jkt, expires: now.Add(approvalWait + approvalKept),
 	}, nil
 }
@@ -257,12 +254,13 @@ func (p *Provider) decide(ctx context.Context, actor keywright.Principal, id, de
 		if err != nil {
 			return err
 		}
+		leave := p.waitingRoom(a, nil)
 		a.Decision, a.expires = decision, p.host.Hooks.Now().Add(approvalKept)
 		record, err := p.applicationRecord(a)
 		if err != nil {
 			return err
 		}
 		e := keywright.Event{Name: "agent." + decision, Actor: actor.Credential, Target: a.AgentID, Attrs: map[string]string{"by": actor.Subject, "application": a.ID}}
-		return p.host.Commit(ctx, e, append(ops, store.Replace(record), store.Take(a.Counter, -1, maxApplications, a.expires))...)
+		return p.host.Commit(ctx, e, slices.Concat(ops, []store.Op{store.Replace(record)}, leave)...)
 	})
 }

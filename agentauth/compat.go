@@ -13,12 +13,9 @@ type Compat struct {
 	CnfWithoutAlg bool // keys in tokens and in enrolments without alg
 	AcceptEdDSA   bool // the name EdDSA for Ed25519
 
-	LegacyNamingJWT    bool          // naming JWTs of before June 2026: typ naming+jwt, the durable key named by kid
-	LegacyHWKJWKParam  bool          // hwk;jwk="base64url of a JWK"
-	LegacyJWKSURI      bool          // jwks_uri;uri="...";kid="..." for what is called jwks today
-	EmitPersonTokenJTI bool          // resource tokens with person_token_jti beside presented_jti
-	AnyAgentDomain     bool          // agent identifiers whose domain is not the host of their issuer
-	ExpSkew            time.Duration // after a token's exp that it still counts, up to a minute
+	LegacyNamingJWT   bool // naming JWTs of before June 2026: typ naming+jwt, the durable key named by kid
+	LegacyHWKJWKParam bool // hwk;jwk="base64url of a JWK"
+	LegacyJWKSURI     bool // jwks_uri;uri="...";kid="..." for what is called jwks today
 
 	// AllowUnsignedEnrol is enrolment without proof of the key: whoever asks first
 	// has a name. It is for the first enrolment of a key only. Repeating it is
@@ -26,6 +23,10 @@ type Compat struct {
 	// that has lost its first answer must sign its second request. While this is
 	// on, requests without a signature count against ProviderLimits.
 	AllowUnsignedEnrol bool
+
+	AnyAgentDomain     bool          // agent identifiers whose domain is not the host of their issuer
+	EmitPersonTokenJTI bool          // resource tokens with person_token_jti beside presented_jti
+	ExpSkew            time.Duration // after a token's exp that it still counts, up to a minute
 }
 
 const maxExpSkew = time.Minute

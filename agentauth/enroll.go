@@ -55,7 +55,7 @@ func (p *Provider) readEnroll(r *http.Request) (enrollCall, error) {
 		if c.proof, err = p.verified(r, p.policies.enroll); err != nil {
 			return c, err
 		}
-		c.key, c.jkt = c.proof.key, c.proof.jkt
+		c.key, c.jkt, c.covered = c.proof.key, c.proof.jkt, c.proof.components
 	}
 	if c.Body, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, maxEndpointBody)); err != nil {
 		return c, keywright.Errorf(keywright.CodeTooLarge, "the body is larger than %d bytes", maxEndpointBody)
@@ -72,7 +72,10 @@ func (p *Provider) readEnroll(r *http.Request) (enrollCall, error) {
 	if scheme, credential, err := authorization.Parse(r.Header); err == nil && authorization.Is(scheme, "Bearer") {
 		c.Secret = credential
 	}
-	return c, p.checkApplicant(c.AgentID, c.PersonServer)
+	if err := p.checkApplicant(c.AgentID, c.PersonServer); err != nil {
+		return c, err
+	}
+	return c, checkThumbprint(c.AgentID, c.jkt)
 }
 
 // checkEnrollKey wants the key of the body, where there is one, to be the one that
@@ -103,7 +106,7 @@ func (p *Provider) checkEnrollKey(c *enrollCall, req enrollRequest, unsigned boo
 	return nil
 }
 
-// checkApplicant checks what an applicant may choose.
+// checkApplicant checks what an applicant may choose, or its admission for it.
 func (p *Provider) checkApplicant(agentID, ps string) error {
 	if agentID != "" {
 		id, err := parseAgentID(agentID, p.verifier.profile.Network.Development)
@@ -184,6 +187,9 @@ func (p *Provider) admit(ctx context.Context, c enrollCall, waits store.Record) 
 	if err != nil {
 		return enrollAnswer{}, admissionError(err)
 	}
+	if to.Ops, err = p.withCaller(ctx, to); err != nil {
+		return enrollAnswer{}, err
+	}
 	if err := c.proof.inTime(p.host.Hooks.Now()); err != nil {
 		return enrollAnswer{}, err
 	}
@@ -198,8 +204,12 @@ func (p *Provider) admit(ctx context.Context, c enrollCall, waits store.Record) 
 	if err != nil {
 		return enrollAnswer{}, err
 	}
-	if waits.Exists() {
-		more = append(more, store.Delete(waits))
+	waiting, err := readApplication(waits)
+	if err != nil {
+		return enrollAnswer{}, err
+	}
+	if waiting != nil {
+		more = slices.Concat(more, []store.Op{store.Delete(waits)}, p.waitingRoom(waiting, nil))
 	}
 	resp, err := p.enrolled(ctx, "agent.enrolled", c, a, t, slices.Concat(ops, to.Ops, more))
 	return enrollAnswer{enrollResponse: resp}, err

@@ -178,3 +178,46 @@ func TestAgentIDOfItsOwn(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// TestThumbprintsAreNoNamesForOthers: nobody takes the identifier of a key that has
+// not enrolled yet, nor is given it.
+func TestThumbprintsAreNoNamesForOthers(t *testing.T) {
+	key, other := newEd25519(t), newEd25519(t)
+	own, spare := thumbprint(t, key), strings.Repeat("A", 42)+"B" // spare bits: no thumbprint looks like this
+	tests := map[string]struct {
+		name   string
+		status int
+	}{
+		"its own":                 {own, 200},
+		"another's":               {thumbprint(t, other), 400},
+		"that of no known key":    {strings.Repeat("A", 43), 400},
+		"43 characters":           {spare, 200},
+		"42 characters":           {strings.Repeat("A", 42), 200},
+		"44 characters":           {strings.Repeat("A", 44), 200},
+		"43 characters and a dot": {strings.Repeat("A", 42) + ".", 200},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			id := "aauth:" + tt.name + "@ap.example"
+			asked := newWorld(t, worldConfig{})
+			given := newWorld(t, worldConfig{provider: func(c *agentauth.ProviderConfig) {
+				c.Admission = func(context.Context, agentauth.Applicant) (agentauth.Admitted, error) {
+					return agentauth.Admitted{AgentID: id}, nil
+				}
+			}})
+			for w, body := range map[*world]string{asked: `{"agent_id":"` + id + `"}`, given: "{}"} {
+				a := w.tryEnroll(key, body)
+				if tt.status == 200 {
+					w.wantToken(a)
+					continue
+				}
+				w.wantError(a, tt.status, "invalid_request")
+				if got := w.agents(); len(got) != 0 {
+					t.Errorf("agents: %v", got)
+				}
+			}
+		})
+	}
+	waits := newApprovalWorld(t)
+	waits.wantError(waits.tryEnroll(other, `{"agent_id":"aauth:`+own+`@ap.example"}`), 400, "invalid_request")
+}

@@ -15,7 +15,8 @@ import (
 )
 
 // KindAgentToken is the store kind of agent tokens that may be revoked at a person
-// server, until they expire.
+// server, until they expire. The ID is of the provider, the agent identifier and the
+// token.
 const KindAgentToken = "agent.token"
 
 // An issued is an agent token that was made.
@@ -120,6 +121,10 @@ func (p *Provider) recorded(ctx context.Context, a *agentRecord, c agentClaims) 
 		return issued{}, nil, err
 	}
 	return t, []store.Op{store.Insert(store.Record{
-		Kind: KindAgentToken, ID: store.ID(a.jkt, t.jti), Expires: t.expires, Data: data,
+		Kind: KindAgentToken, ID: p.tokensOf(a.Name) + t.jti, Expires: t.expires, Data: data,
 	})}, nil
 }
+
+// tokensOf is how the IDs of the tokens of an agent and its sub-agents begin. A key
+// may be that of another agent later, or of another provider.
+func (p *Provider) tokensOf(agentID string) string { return store.ID(p.issuer, agentID) + "/" }

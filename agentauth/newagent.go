@@ -3,7 +3,11 @@ package agentauth
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -43,10 +47,24 @@ func (p *Provider) settled(c Applicant, to Admitted) (id, ps string, err error) 
 	if err := p.checkApplicant(id, ps); err != nil {
 		return "", "", err
 	}
+	if err := checkThumbprint(id, c.Thumbprint); err != nil {
+		return "", "", err
+	}
 	if err := p.checkAdmitted(to); err != nil {
 		return "", "", keywright.Wrap(keywright.CodeInternal, err)
 	}
 	return id, ps, nil
+}
+
+// checkThumbprint leaves names that look like a thumbprint to who has the key: it
+// is the name of a key that asks for none.
+func checkThumbprint(agentID, jkt string) error {
+	local, _, _ := strings.Cut(strings.TrimPrefix(agentID, "aauth:"), "@")
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(local)
+	if err == nil && len(sum) == sha256.Size && local != jkt {
+		return keywright.Errorf(keywright.CodeInvalidRequest, "agent_id: the name looks like the thumbprint of another key")
+	}
+	return nil
 }
 
 func (p *Provider) checkAdmitted(to Admitted) error {
@@ -59,6 +77,27 @@ func (p *Provider) checkAdmitted(to Admitted) error {
 		return errors.New("agentauth: Admitted.TokenLife: want more than 5 minutes and at most 24 hours")
 	}
 	return nil
+}
+
+// withCaller adds to the ops of an admission that the key which it goes by stands.
+func (p *Provider) withCaller(ctx context.Context, to Admitted) ([]store.Op, error) {
+	if to.CallerKey == "" {
+		return to.Ops, nil
+	}
+	standing, err := p.host.Keys.Standing(ctx, to.CallerKey)
+	if err != nil {
+		return nil, callerError(err)
+	}
+	ops := slices.Clone(to.Ops)
+	for _, op := range standing {
+		known := func(other store.Op) bool {
+			return other.Action != store.ActionTake && other.Record.Key() == op.Record.Key()
+		}
+		if !slices.ContainsFunc(to.Ops, known) {
+			ops = append(ops, op)
+		}
+	}
+	return ops, nil
 }
 
 // own makes the key the owner of an identifier that nobody else ever had.

@@ -47,10 +47,14 @@ func (p *Provider) wait(a *application) enrollAnswer {
 
 func (p *Provider) approvalRoutes() []keywright.Route {
 	pattern := p.paths.Enroll + "/pending/{application}"
-	read := counted(p, func(r *http.Request) (pollCall, error) { return p.readPoll(r, pattern) })
+	count := counted(p, func(r *http.Request) (pollCall, error) { return p.readPoll(r, pattern) })
+	read := func(r *http.Request) (pollCall, error) {
+		c, err := count(r)
+		return c, tooSoon(err)
+	}
 	return []keywright.Route{{Pattern: pattern, Handler: endpoint.New(endpoint.Spec{
 		Name: "agent.poll", Method: http.MethodGet, Dialect: keywright.AAuth, Hooks: p.host.Hooks,
-	}, slowly(read), p.poll)}}
+	}, read, p.poll)}}
 }
 
 // A pollCall asks what has become of an application.
@@ -84,22 +88,45 @@ func (p *Provider) poll(ctx context.Context, _ keywright.Principal, c pollCall) 
 		switch {
 		case err != nil:
 			return err
-		case a == nil || a.ID != c.id:
-			return keywright.Wrap(keywright.CodeNotFound, errors.New("agentauth: no such application of key "+c.proof.jkt))
-		case a.Told:
-			return keywright.Wrap(keywright.CodeAnswered, errors.New("agentauth: application "+a.ID))
-		case a.waits(p.host.Hooks.Now()):
-			resp = p.wait(a)
-			return p.remember(ctx, c.proof, p.policies.poll)
-		case a.Decision == "":
-			return p.end(ctx, c, a, keywright.CodeUndecided)
-		case a.Decision == decidedNo:
-			return p.end(ctx, c, a, keywright.CodeDenied)
+		case a == nil:
+			return p.callers.refuse(ctx, c.notFound())
 		}
-		resp, err = p.deliver(ctx, c, a, records[1])
-		return err
+		return p.callers.admitKnown(ctx, c.proof.jkt, func() error {
+			resp, err = p.polled(ctx, c, a, records[1])
+			return err
+		})
 	})
-	return resp, err
+	return resp, tooSoon(err)
+}
+
+// tooSoon tells an applicant to poll less often (AAuth, section "Deferred Responses").
+func tooSoon(err error) error {
+	if e, ok := errors.AsType[*keywright.Error](err); ok && e.Code == keywright.CodeRateLimited {
+		return &keywright.Error{Code: keywright.CodeSlowDown, Header: e.Header}
+	}
+	return err
+}
+
+func (c pollCall) notFound() error {
+	return keywright.Wrap(keywright.CodeNotFound, errors.New("agentauth: no such application of key "+c.proof.jkt))
+}
+
+// polled answers who has applied. r is the record of the agent that it may have
+// become.
+func (p *Provider) polled(ctx context.Context, c pollCall, a *application, r store.Record) (enrollAnswer, error) {
+	switch {
+	case a.ID != c.id:
+		return enrollAnswer{}, c.notFound()
+	case a.Told:
+		return enrollAnswer{}, keywright.Wrap(keywright.CodeAnswered, errors.New("agentauth: application "+a.ID))
+	case a.waits(p.host.Hooks.Now()):
+		return p.wait(a), p.remember(ctx, c.proof, p.policies.poll)
+	case a.Decision == "":
+		return enrollAnswer{}, p.end(ctx, c, a, keywright.CodeUndecided)
+	case a.Decision == decidedNo:
+		return enrollAnswer{}, p.end(ctx, c, a, keywright.CodeDenied)
+	}
+	return p.deliver(ctx, c, a, r)
 }
 
 // end tells that there will be no agent.

@@ -34,8 +34,8 @@ const (
 // disabling nor deleting an agent calls this: it asks servers that agents have
 // chosen, and takes up to 30 seconds, or until ctx ends.
 //
-// The error is [keywright.CodeNotFound] for an identifier that nobody has ever
-// had, and [keywright.CodeUnavailable] if a person server was not told of every
+// The error is [keywright.CodeNotFound] for an identifier that is not the
+// provider's or that nobody has ever had, and [keywright.CodeUnavailable] if a person server was not told of every
 // token, or there are more than 1,000. Call it again then: it goes on with those
 // that are left.
 //
@@ -46,10 +46,10 @@ func (p *Provider) RevokeTokens(ctx context.Context, actor keywright.Principal, 
 	switch {
 	case err != nil:
 		return err
-	case o == nil:
+	case o == nil || !p.names(agentID):
 		return keywright.Errorf(keywright.CodeNotFound, "no agent of this identifier")
 	}
-	tokens, err := p.revocables(ctx, o.Thumbprint)
+	tokens, err := p.revocables(ctx, agentID)
 	if err != nil {
 		return err
 	}
@@ -76,10 +76,10 @@ type liveToken struct {
 	record store.Record
 }
 
-// revocables lists those of an agent by its thumbprint, up to one too many.
-func (p *Provider) revocables(ctx context.Context, jkt string) ([]liveToken, error) {
+// revocables lists those of an agent, up to one too many.
+func (p *Provider) revocables(ctx context.Context, agentID string) ([]liveToken, error) {
 	var list []liveToken
-	for r, err := range p.host.Store.List(ctx, store.Query{Kind: KindAgentToken, Prefix: store.ID(jkt) + "/", Limit: maxRevoked + 1}) {
+	for r, err := range p.host.Store.List(ctx, store.Query{Kind: KindAgentToken, Prefix: p.tokensOf(agentID), Limit: maxRevoked + 1}) {
 		if err != nil {
 			return nil, keywright.Wrap(keywright.CodeUnavailable, err)
 		}

@@ -231,7 +231,7 @@ func TestManyTokensAreRevoked(t *testing.T) {
 		for i := range n {
 			jti := fmt.Sprintf("%d-%d", n, i)
 			must(t, w.store.Commit(t.Context(), store.Insert(store.Record{
-				Kind: agentauth.KindAgentToken, ID: store.ID(thumbprint(t, key), jti), Expires: w.clock.Now().Add(time.Hour),
+				Kind: agentauth.KindAgentToken, ID: store.ID(s.url, "aauth:a@127.0.0.1", jti), Expires: w.clock.Now().Add(time.Hour),
 				Data: []byte(`{"jti":"` + jti + `","ps":"` + ps.url + `"}`),
 			})))
 		}

@@ -99,24 +99,31 @@ func (p *Provider) issueSubAgent(ctx context.Context, _ keywright.Principal, c s
 		case err != nil:
 			return err
 		case !p.owns(a) || !a.stands() || !c.parent.isOf(a.Record):
-			return denied(errors.New("agentauth: no agent " + c.parent.subject + ", or a disabled one"))
+			return p.callers.refuse(ctx, denied(errors.New("agentauth: no agent "+c.parent.subject+", or a disabled one")))
 		}
-		t, ops, err := p.recorded(ctx, a, agentClaims{
-			subject: c.id, parent: a.Name, ps: c.parent.ps, key: c.key, life: a.TokenLife, notAfter: c.parent.expires,
-		})
-		switch {
-		case err != nil:
+		return p.callers.admitKnown(ctx, a.jkt, func() error {
+			resp, err = p.subAgentOf(ctx, c, a, records[0])
 			return err
-		case t.life <= 0: // within Compat.ExpSkew
-			return refuse(keywright.CodeExpiredJWT, "", nil)
-		}
-		ops = append(ops, store.Check(records[0]), store.Insert(c.proof.seen))
-		e := keywright.Event{Name: "agent.subagent_issued", Actor: c.proof.jkt, Target: c.id, Attrs: map[string]string{"jti": t.jti, "parent_agent": a.Name}}
-		if err := p.host.Commit(ctx, e, ops...); err != nil {
-			return p.policies.subAgent.challenged(replayed(err))
-		}
-		resp = subAgentResponse{AgentToken: t.text, ExpiresIn: int64(t.life / time.Second), AgentID: c.id}
-		return nil
+		})
 	})
 	return resp, err
+}
+
+// subAgentOf makes the token for a sub-agent of an agent that was found in r.
+func (p *Provider) subAgentOf(ctx context.Context, c subAgentCall, a *agentRecord, r store.Record) (subAgentResponse, error) {
+	t, ops, err := p.recorded(ctx, a, agentClaims{
+		subject: c.id, parent: a.Name, ps: c.parent.ps, key: c.key, life: a.TokenLife, notAfter: c.parent.expires,
+	})
+	switch {
+	case err != nil:
+		return subAgentResponse{}, err
+	case t.life <= 0: // within Compat.ExpSkew
+		return subAgentResponse{}, refuse(keywright.CodeExpiredJWT, "", nil)
+	}
+	ops = append(ops, store.Check(r), store.Insert(c.proof.seen))
+	e := keywright.Event{Name: "agent.subagent_issued", Actor: c.proof.jkt, Target: c.id, Attrs: map[string]string{"jti": t.jti, "parent_agent": a.Name}}
+	if err := p.host.Commit(ctx, e, ops...); err != nil {
+		return subAgentResponse{}, p.policies.subAgent.challenged(replayed(err))
+	}
+	return subAgentResponse{AgentToken: t.text, ExpiresIn: int64(t.life / time.Second), AgentID: c.id}, nil
 }

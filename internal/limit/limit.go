@@ -66,7 +66,7 @@ func (f *Failures) Wait(addr string) time.Duration {
 	if f == nil {
 		return 0
 	}
-	name, now := network(addr), f.now()
+	name, now := Network(addr), f.now()
 	s := f.of(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,18 +77,26 @@ func (f *Failures) Wait(addr string) time.Duration {
 		}
 		l = f.newcomers
 	}
+	return f.wait(l, now)
+}
+
+func (f *Failures) wait(l *rate.Limiter, now time.Time) time.Duration {
 	if missing := 1 - l.TokensAt(now); missing > 0 {
-		return time.Duration(missing / float64(f.perSecond) * float64(time.Second))
+		return max(1, time.Duration(missing/float64(f.perSecond)*float64(time.Second)))
 	}
 	return 0
 }
 
 // Fail counts one failure of addr.
-func (f *Failures) Fail(addr string) {
+func (f *Failures) Fail(addr string) { f.take(addr, 1) }
+
+// take counts n of addr, unless it must wait: then it returns how long. Below
+// zero, n gives back what was counted.
+func (f *Failures) take(addr string, n int) time.Duration {
 	if f == nil {
-		return
+		return 0
 	}
-	name, now := network(addr), f.now()
+	name, now := Network(addr), f.now()
 	s := f.of(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +111,10 @@ func (f *Failures) Fail(addr string) {
 			s.byAddr[name] = l
 		}
 	}
-	l.AllowN(now, 1)
+	if l.AllowN(now, n) {
+		return 0
+	}
+	return f.wait(l, now)
 }
 
 // forget drops the addresses that have their whole budget again. It goes
@@ -122,9 +133,9 @@ func (s *shard) forget(now time.Time, full float64) {
 
 func (f *Failures) of(name string) *shard { return &f.shard[maphash.String(f.seed, name)%shards] }
 
-// network is what one party is likely to have for itself: an IPv4 address, or
-// 64 bits of an IPv6 address.
-func network(addr string) string {
+// Network is what one party is likely to have for itself: an IPv4 address, or
+// 64 bits of an IPv6 address. What is no address is returned as it is.
+func Network(addr string) string {
 	ip, err := netip.ParseAddr(addr)
 	if err != nil {
 		return addr

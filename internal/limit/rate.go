@@ -7,8 +7,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Rate slows down addresses that call too often, and all of them together. A
-// nil Rate slows down nobody. It is safe for concurrent use, and counts what this
+// A Rate slows down addresses that call too often, and all of them together. For
+// an address, any other name of a caller will do. A nil Rate slows down nobody. It is safe for concurrent use, and counts what this
 // process has seen.
 type Rate struct {
 	now func() time.Time
@@ -37,12 +37,23 @@ func (r *Rate) Take(addr string) time.Duration {
 	if r == nil {
 		return 0
 	}
-	if wait := r.one.Wait(addr); wait > 0 {
+	if wait := r.one.take(addr, 1); wait > 0 {
 		return wait
 	}
 	if r.all != nil && !r.all.AllowN(r.now(), 1) {
+		r.one.take(addr, -1)
 		return max(time.Millisecond, time.Duration((1-r.all.TokensAt(r.now()))/float64(r.all.Limit())*float64(time.Second)))
 	}
-	r.one.Fail(addr)
 	return 0
+}
+
+// Return gives back what Take has counted.
+func (r *Rate) Return(addr string) {
+	if r == nil {
+		return
+	}
+	r.one.take(addr, -1)
+	if r.all != nil {
+		r.all.AllowN(r.now(), -1)
+	}
 }
