@@ -85,7 +85,7 @@ func request(path, body string) *http.Request {
 // its own.
 func populated(b *testing.B, st store.Store, agents int) *population {
 	b.Helper()
-	h, err := newHandler(base, st, agentauth.ProviderLimits{PerMinute: -1, AllPerMinute: -1})
+	h, err := newHandler(base, st, agentauth.ProviderLimits{PerMinute: -1, AllPerMinute: -1, KeyPerMinute: -1})
 	if err != nil {
 		b.Fatal(err)
 	}
