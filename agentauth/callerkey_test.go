@@ -117,7 +117,7 @@ func TestCredentialsAreCovered(t *testing.T) {
 	}
 }
 
-// beforeKind calls do, once, before what makes an agent or an application.
+// beforeKind calls do, once, before the first Commit with a record of a kind.
 type beforeKind struct {
 	store.Store
 	kind string
@@ -126,7 +126,10 @@ type beforeKind struct {
 
 func (b *beforeKind) Commit(ctx context.Context, ops ...store.Op) error {
 	for _, op := range ops {
-		if do := b.do; do != nil && op.Record.Kind == b.kind {
+		if op.Record.Kind != b.kind { // last uses are written beside
+			continue
+		}
+		if do := b.do; do != nil {
 			b.do = nil
 			do()
 		}
