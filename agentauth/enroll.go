@@ -3,7 +3,6 @@ package agentauth
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -57,8 +56,8 @@ func (p *Provider) readEnroll(r *http.Request) (enrollCall, error) {
 		}
 		c.key, c.jkt, c.covered = c.proof.key, c.proof.jkt, c.proof.components
 	}
-	if c.Body, err = io.ReadAll(http.MaxBytesReader(nil, r.Body, maxEndpointBody)); err != nil {
-		return c, keywright.Errorf(keywright.CodeTooLarge, "the body is larger than %d bytes", maxEndpointBody)
+	if c.Body, err = endpoint.ReadBody(r); err != nil {
+		return c, err
 	}
 	req, err := endpoint.ParseLoose[enrollRequest](c.Body)
 	if err != nil {
@@ -91,7 +90,7 @@ func (p *Provider) checkEnrollKey(c *enrollCall, req enrollRequest, unsigned boo
 	if err != nil {
 		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: want the public key of Ed25519 or P-256", Err: err}
 	}
-	if err := checkAlgorithm(key, p.verifier.profile.Compat.CnfWithoutAlg || unsigned, p.verifier.profile.Compat.AcceptEdDSA); err != nil {
+	if err := checkAlgorithm(key, p.verifier.profile.Compat.CnfWithoutAlg, p.verifier.profile.Compat.AcceptEdDSA); err != nil {
 		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: alg: want Ed25519 or ES256", Err: err}
 	}
 	s, err := signedBy(key)

@@ -163,6 +163,9 @@ func wanted(t reflect.Type) string {
 	return "a whole number"
 }
 
+// ReadBody reads a body of any media type.
+func ReadBody(r *http.Request) ([]byte, error) { return read(r, "") }
+
 // read reads a body of the media type want, or of any if that is empty.
 func read(r *http.Request, want string) ([]byte, error) {
 	if want != "" {
