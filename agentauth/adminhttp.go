@@ -24,7 +24,7 @@ func (p *Provider) adminRoutes() []keywright.Route {
 	}
 	all := p.paths.AdminAPI
 	one, pending := all+"/{agent}", all+"/pending"
-	return append(p.secretRoutes(all+"/secrets"),
+	return append(append(p.secretRoutes(all+"/secrets"), p.signingKeyRoutes(all+"/signing-keys")...),
 		keywright.Route{Pattern: all, Handler: endpoint.New(p.adminSpec(http.MethodGet), readAdminPage, p.serveAgents)},
 		keywright.Route{Pattern: one, Handler: endpoint.Methods(keywright.Text, map[string]http.Handler{
 			http.MethodGet:    endpoint.New(p.adminSpec(http.MethodGet), readAdminID(one, "agent"), p.serveAgent),

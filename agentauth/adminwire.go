@@ -88,3 +88,24 @@ func (a enrollAnswer) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(a.enrollResponse)
 }
+
+type signingKeyView struct {
+	ID     string     `json:"kid"`
+	Handle string     `json:"handle"`
+	State  KeyState   `json:"state"`
+	Added  time.Time  `json:"added_at"`
+	Ended  *time.Time `json:"retired_at,omitempty"`
+}
+
+type signingKeysResponse struct {
+	Keys []signingKeyView `json:"keys"`
+}
+
+type addKeyRequest struct {
+	Handle string `json:"handle"`
+}
+
+type addKeyResponse struct {
+	ID            string    `json:"kid"`
+	ActivateAfter time.Time `json:"activate_after"` // when others have seen the key
+}

@@ -115,6 +115,7 @@ func addedEvent(k ringKey, actor keywright.Principal) keywright.Event {
 // Add publishes another key, which signs once it is made active. handle names it
 // in the key store; with "" one is generated. Without any key before it, it is
 // active at once. It returns the key's id, which is its thumbprint. It is
+// [keywright.CodeNotFound] for a handle that the key store does not know, and
 // [keywright.CodeConflict] for a key that is published already, under a handle
 // that another has, and beyond 50 keys.
 func (s *SigningKeys) Add(ctx context.Context, actor keywright.Principal, handle string) (kid string, err error) {
@@ -123,7 +124,7 @@ func (s *SigningKeys) Add(ctx context.Context, actor keywright.Principal, handle
 	}
 	key, err := s.keys.Load(ctx, handle)
 	if err != nil {
-		return "", fmt.Errorf("agentauth: signing key, handle %q: %w", handle, err)
+		return "", loadError(fmt.Errorf("agentauth: signing key, handle %q: %w", handle, err))
 	}
 	made, err := newRingKey(key)
 	if err != nil {
@@ -132,6 +133,14 @@ func (s *SigningKeys) Add(ctx context.Context, actor keywright.Principal, handle
 	return made.ID, s.change(ctx, addedEvent(made, actor), func(keys []ringKey, now time.Time) ([]ringKey, error) {
 		return appendKey(keys, made, now)
 	})
+}
+
+// loadError tells who names a key that is not there from trouble of the key store.
+func loadError(err error) error {
+	if errors.Is(err, keystore.ErrKeyNotFound) || errors.Is(err, keystore.ErrInvalidHandle) {
+		return &keywright.Error{Code: keywright.CodeNotFound, Detail: "handle: the key store has no such key", Err: err}
+	}
+	return keywright.Wrap(keywright.CodeUnavailable, err)
 }
 
 func appendKey(keys []ringKey, made ringKey, now time.Time) ([]ringKey, error) {
