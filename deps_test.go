@@ -51,7 +51,7 @@ var rooms = map[string]room{
 	"internal/apicall":       {rooms: []string{"internal/strictjson"}},
 	"internal/authorization": {},
 	"internal/egress":        {rooms: []string{"internal/jose", "internal/strictjson"}},
-	"internal/endpoint":      {rooms: []string{"", "store", "internal/strictjson"}},
+	"internal/endpoint":      {rooms: []string{"", "store", "internal/authorization", "internal/strictjson"}},
 	"internal/limit":         {rooms: []string{"store"}, libs: []string{"golang.org/x/time"}},
 	"internal/httpsig":       {rooms: []string{"internal/jose"}, libs: []string{"github.com/dunglas/httpsfv"}},
 	"internal/jose":          {rooms: []string{"internal/strictjson"}, libs: []string{"github.com/lestrrat-go/jwx/v2"}},

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
-	"github.com/keywright/keywright/internal/authorization"
 	"github.com/keywright/keywright/internal/endpoint"
 )
 
@@ -80,21 +79,13 @@ func (a administrator) refuse(r *http.Request, caller keywright.Principal) error
 		return keywright.Errorf(keywright.CodeInsufficientScope, "an agent does not manage agents")
 	case a.p.permission != "" && !caller.HasScope(a.p.permission):
 		return keywright.Errorf(keywright.CodeInsufficientScope, "Permission denied: %s permission required", a.p.permission)
-	case byItself(r):
+	case endpoint.ByItself(r):
 		return nil
 	}
 	if err := new(http.CrossOriginProtection).Check(r); err != nil {
 		return &keywright.Error{Code: keywright.CodeInsufficientScope, Detail: "cross-origin request", Err: err}
 	}
 	return nil
-}
-
-// byItself reports whether no page of another site can have made a browser send
-// the request: by itself it sends neither a key nor the header of a CSRF token,
-// unlike cookies and a password.
-func byItself(r *http.Request) bool {
-	scheme, _, _ := authorization.Parse(r.Header)
-	return authorization.Is(scheme, "Bearer") || authorization.Is(scheme, "Key") || len(r.Header["X-Csrf-Token"]) > 0
 }
 
 // Challenge is the host's.
@@ -201,11 +192,7 @@ func (p *Provider) approve(ctx context.Context, actor keywright.Principal, id st
 
 // readSecret also checks what depends on the provider.
 func (p *Provider) readSecret(r *http.Request) (SecretSettings, error) {
-	read := endpoint.JSON[secretRequest]
-	if byItself(r) {
-		read = endpoint.AnyJSON[secretRequest]
-	}
-	req, err := read(r)
+	req, err := endpoint.AdminJSON[secretRequest](r)
 	if err != nil {
 		return SecretSettings{}, err
 	}

@@ -1,9 +1,7 @@
 package agentauth
 
 import (
-	"bufio"
 	"context"
-	"io"
 	"net/http"
 	"time"
 
@@ -19,7 +17,7 @@ func (p *Provider) signingKeyRoutes(path string) []keywright.Route {
 	return []keywright.Route{
 		{Pattern: path, Handler: endpoint.Methods(keywright.Text, map[string]http.Handler{
 			http.MethodGet:  endpoint.New(p.adminSpec(http.MethodGet), endpoint.Nothing, p.serveSigningKeys),
-			http.MethodPost: endpoint.New(add, readAddKey, p.serveAddKey),
+			http.MethodPost: endpoint.New(add, endpoint.OptionalJSON[addKeyRequest], p.serveAddKey),
 		})},
 		{Pattern: one, Handler: p.serveActions(http.MethodPost, one, "key", map[string]adminAction{
 			"activate": {"active", p.keys.Activate}, "activate-now": {"active", p.keys.ActivateNow},
@@ -40,20 +38,7 @@ func (p *Provider) serveSigningKeys(ctx context.Context, _ keywright.Principal, 
 	return resp, err
 }
 
-// readAddKey wants {"handle":"..."}, or nothing to have a key generated.
-func readAddKey(r *http.Request) (addKeyRequest, error) {
-	body := bufio.NewReader(r.Body)
-	if _, err := body.Peek(1); err == io.EOF {
-		return addKeyRequest{}, nil
-	}
-	r2 := *r
-	r2.Body = io.NopCloser(body)
-	if byItself(r) {
-		return endpoint.AnyJSON[addKeyRequest](&r2)
-	}
-	return endpoint.JSON[addKeyRequest](&r2)
-}
-
+// serveAddKey adds the key of a handle, or without one has a key generated.
 func (p *Provider) serveAddKey(ctx context.Context, actor keywright.Principal, req addKeyRequest) (addKeyResponse, error) {
 	kid, err := p.keys.Add(ctx, actor, req.Handle)
 	return addKeyResponse{ID: kid, ActivateAfter: p.host.Hooks.Now().Add(PublishedFor).UTC().Truncate(time.Second)}, err

@@ -61,8 +61,8 @@ type agentRecord struct {
 	version int64
 }
 
-// agents reads the agents with keys of these thumbprints; nil stands for one who
-// is none, or none of this provider.
+// readAgent reads the record of an agent, which may be a runner's or of another
+// provider; nil: there is none.
 func (p *Provider) readAgent(r store.Record) (*agentRecord, error) {
 	if !r.Exists() {
 		return nil, nil

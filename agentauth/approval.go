@@ -26,7 +26,6 @@ const KindApplication = "agent.pending"
 const (
 	approvalWait = 24 * time.Hour // for which a person may decide
 	approvalKept = 24 * time.Hour // after that, for who asks what has become of it
-
 )
 
 // The decisions.

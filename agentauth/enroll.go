@@ -2,6 +2,7 @@ package agentauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -86,12 +87,9 @@ func (p *Provider) checkEnrollKey(c *enrollCall, req enrollRequest, unsigned boo
 		}
 		return nil
 	}
-	key, err := jose.ParseJWK(req.JWK)
+	key, err := p.readJWK(req.JWK)
 	if err != nil {
-		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: want the public key of Ed25519 or P-256", Err: err}
-	}
-	if err := checkAlgorithm(key, p.verifier.profile.Compat.CnfWithoutAlg, p.verifier.profile.Compat.AcceptEdDSA); err != nil {
-		return &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: alg: want Ed25519 or ES256", Err: err}
+		return err
 	}
 	s, err := signedBy(key)
 	switch {
@@ -103,6 +101,18 @@ func (p *Provider) checkEnrollKey(c *enrollCall, req enrollRequest, unsigned boo
 		return keywright.Errorf(keywright.CodeInvalidRequest, "jwk is not the key that has signed")
 	}
 	return nil
+}
+
+// readJWK reads the member jwk of a request.
+func (p *Provider) readJWK(jwk json.RawMessage) (jose.Key, error) {
+	key, err := jose.ParseJWK(jwk)
+	if err != nil {
+		return jose.Key{}, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: want the public key of Ed25519 or P-256", Err: err}
+	}
+	if err := checkAlgorithm(key, p.verifier.profile.Compat.CnfWithoutAlg, p.verifier.profile.Compat.AcceptEdDSA); err != nil {
+		return jose.Key{}, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: alg: want Ed25519 or ES256", Err: err}
+	}
+	return key, nil
 }
 
 // checkApplicant checks what an applicant may choose, or its admission for it.

@@ -16,6 +16,8 @@ import (
 	"github.com/keywright/keywright/store"
 )
 
+// Examples panic where a program would say what is wrong and stop.
+
 // A server that is an agent provider and has a route for agents; and an agent that
 // enrols and calls it.
 func Example() {

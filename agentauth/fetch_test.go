@@ -143,7 +143,7 @@ func TestFailuresAreRememberedToo(t *testing.T) {
 // TestStallingIssuer is AGT-54: ten seconds are not waited for.
 func TestStallingIssuer(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes 5 seconds")
+		t.Skip("takes 5 seconds, and runs in the full suite")
 	}
 	t.Parallel()
 	o := newRemote(t, agentauth.RoleAgentProvider)

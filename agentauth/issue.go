@@ -38,8 +38,17 @@ type agentClaims struct {
 	issuer, subject, ps, parent string
 	key                         jose.Key
 	life                        time.Duration
-	notAfter                    time.Time // zero: no bound
+	notBefore, notAfter         time.Time // zero: no bound
 	more                        map[string]json.RawMessage
+}
+
+// checkTokenLife bounds the life of agent tokens (AAuth Bootstrap): one that is
+// hardly longer than clients refresh before the end is of no use.
+func checkTokenLife(life time.Duration) error {
+	if life <= minTokenLife || life > maxAgentLife {
+		return errors.New("want more than 5 minutes and at most 24 hours")
+	}
+	return nil
 }
 
 // issue makes an agent token.
@@ -61,6 +70,9 @@ func (p *Provider) issue(ctx context.Context, c agentClaims) (issued, error) {
 // sign makes the token, with the key of an id.
 func (c agentClaims) sign(signer crypto.Signer, kid string, now time.Time) (issued, error) {
 	now = now.Truncate(time.Second)
+	if now.Before(c.notBefore) {
+		now = c.notBefore
+	}
 	expires := now.Add(c.life)
 	if !c.notAfter.IsZero() && expires.After(c.notAfter) {
 		expires = c.notAfter
@@ -112,6 +124,9 @@ func (p *Provider) tokenFor(ctx context.Context, a *agentRecord, key jose.Key) (
 // recorded makes a token of an agent or one of its sub-agents, with the record
 // that it can be revoked by.
 func (p *Provider) recorded(ctx context.Context, a *agentRecord, c agentClaims) (issued, []store.Op, error) {
+	// The clock of the replica that has enrolled the agent may be ahead of this
+	// one's, and tokens of before an agent was made are not its own: see isOf.
+	c.notBefore = a.Created
 	t, err := p.issue(ctx, c)
 	if err != nil || c.ps == "" {
 		return t, nil, err

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -73,8 +74,11 @@ func (p *Provider) checkAdmitted(to Admitted) error {
 			return errors.New("agentauth: Admitted.Claims: " + name + " is not for an admission to say")
 		}
 	}
-	if to.TokenLife != 0 && (to.TokenLife <= minTokenLife || to.TokenLife > maxAgentLife) {
-		return errors.New("agentauth: Admitted.TokenLife: want more than 5 minutes and at most 24 hours")
+	if to.TokenLife == 0 {
+		return nil
+	}
+	if err := checkTokenLife(to.TokenLife); err != nil {
+		return fmt.Errorf("agentauth: Admitted.TokenLife: %w", err)
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ func TestAuthorities(t *testing.T) {
 		{"the host's URL", nil, "ap.example", "ap.example", ""},
 		{"in upper case", nil, "ap.example", "AP.example", ""},
 		{"with the usual port", nil, "ap.example", "ap.example:443", ""},
+		{"with two ports", nil, "ap.example", "ap.example:80:443", "invalid_signature"},
+		{"a name that begins so", nil, "ap.example", "ap.example.evil.example", "invalid_signature"},
 		{"another host, such as that of another site here", nil, "ap.example", "10.0.0.1:8080", "invalid_signature"},
 		{"behind a proxy that writes another", rewritten, "ap.example", "10.0.0.1:8080", ""},
 		{"behind such a proxy, for another server", rewritten, "other.example", "10.0.0.1:8080", "invalid_signature"},

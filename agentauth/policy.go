@@ -16,8 +16,8 @@ type Scheme string
 
 // The schemes.
 const (
-	SchemeHWK     Scheme = "hwk"      // the key itself: a pseudonym, which is its thumbprint
-	SchemeJKTJWT  Scheme = "jkt-jwt"  // a key that another, durable key vouches for: a pseudonym
+	SchemeHWK     Scheme = "hwk"      // the key itself
+	SchemeJKTJWT  Scheme = "jkt-jwt"  // a key that another, durable key vouches for
 	SchemeJWT     Scheme = "jwt"      // the key of a token that an issuer vouches for
 	SchemeJWKSURI Scheme = "jwks_uri" // a key that a server publishes, named by the server
 	SchemeJWKS    Scheme = "jwks"     // a key that is published at a URL

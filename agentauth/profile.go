@@ -98,9 +98,8 @@ func (p Profile) authority(r *http.Request) (string, bool) {
 		return p.Authorities[0], true
 	}
 	host := strings.ToLower(r.Host)
-	bare := strings.TrimSuffix(strings.TrimSuffix(host, ":443"), ":80")
 	for _, a := range p.Authorities {
-		if host == a || bare == a {
+		if rest, ok := strings.CutPrefix(host, a); ok && (rest == "" || rest == ":443" || rest == ":80") {
 			return a, true
 		}
 	}

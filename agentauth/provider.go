@@ -1,7 +1,7 @@
 package agentauth
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -126,16 +126,10 @@ func NewProvider(c ProviderConfig) (*Provider, error) {
 		return nil, fmt.Errorf("agentauth: ProviderConfig.Issuer: %w", err)
 	}
 	p.domain = domainOf(p.issuer)
-	p.base = p.issuer + c.Host.URL.EscapedPath()
-	if c.Paths.Prefix != "" {
-		p.base = p.issuer + "/" + strings.Trim(c.Paths.Prefix, "/")
-	}
-	p.base = strings.TrimRight(p.base, "/")
-	switch {
-	case p.life == 0:
-		p.life = defaultTokenLife
-	case p.life <= minTokenLife || p.life > maxAgentLife:
-		return nil, fmt.Errorf("agentauth: ProviderConfig.Limits.TokenLife: want more than %v and at most %v", minTokenLife, maxAgentLife)
+	p.base = baseURL(p.issuer, c.Paths.Prefix, c.Host.URL)
+	p.life = cmp.Or(p.life, defaultTokenLife)
+	if err := checkTokenLife(p.life); err != nil {
+		return nil, fmt.Errorf("agentauth: ProviderConfig.Limits.TokenLife: %w", err)
 	}
 	if p.admission == nil {
 		p.admission = nobody
@@ -164,9 +158,6 @@ func (p *Provider) Register(mux *http.ServeMux, prefix string) {
 	keywright.Register(mux, "", routes[0])
 	keywright.Register(mux, prefix, routes[1:]...)
 }
-
-// Sync prepares the signing keys. Call it when the server starts.
-func (p *Provider) Sync(ctx context.Context) error { return p.keys.Sync(ctx) }
 
 // providerPolicies are those of the endpoints. What they admit is written in one
 // Commit with the marker of the request.
@@ -213,6 +204,15 @@ func orDefault(n, usual int) int {
 		return usual
 	}
 	return n
+}
+
+// baseURL is where the routes of a server are that are registered under prefix, or
+// under the path of the host's URL: without a slash at its end.
+func baseURL(issuer, prefix string, host *url.URL) string {
+	if prefix == "" {
+		prefix = host.EscapedPath()
+	}
+	return strings.TrimRight(issuer+"/"+strings.Trim(prefix, "/"), "/")
 }
 
 func originOf(rawURL string) string {

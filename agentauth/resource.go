@@ -116,11 +116,7 @@ func NewResource(c ResourceConfig) (*Resource, error) {
 	if s.issuer == "" {
 		s.issuer = originOf(c.Host.URL.String())
 	}
-	s.base = s.issuer + c.Host.URL.EscapedPath()
-	if c.Endpoints.Prefix != "" {
-		s.base = s.issuer + "/" + strings.Trim(c.Endpoints.Prefix, "/")
-	}
-	s.base = strings.TrimRight(s.base, "/")
+	s.base = baseURL(s.issuer, c.Endpoints.Prefix, c.Host.URL)
 	if s.metadata.AccessMode == "" {
 		s.metadata.AccessMode = AccessAgentToken
 	}
@@ -220,7 +216,7 @@ func (s *Resource) RequirePerson(p Policy) func(http.Handler) http.Handler {
 // resource token, which asks for these scopes and for what its auth token grants
 // already.
 func (s *Resource) RequireAuth(p Policy, scopes ...string) func(http.Handler) http.Handler {
-	switch {
+	switch { // mistakes of the program: see RequireAgent
 	case s.keys == nil:
 		panic(errors.New("agentauth: RequireAuth: the resource has no keys"))
 	case len(scopes) == 0:

@@ -35,9 +35,10 @@ const (
 // chosen, and takes up to 30 seconds, or until ctx ends.
 //
 // The error is [keywright.CodeNotFound] for an identifier that is not the
-// provider's or that nobody has ever had, and [keywright.CodeUnavailable] if a person server was not told of every
-// token, or there are more than 1,000. Call it again then: it goes on with those
-// that are left.
+// provider's or that nobody has ever had, and [keywright.CodeUnavailable] if a
+// person server was not told of every token, or there are more than 1,000. Call it
+// again then: it goes on with those that are left. A person server that answers
+// 202 has been told.
 //
 // A person server is reached under the rules of [Network], and only at its own
 // origin, whatever its metadata say.

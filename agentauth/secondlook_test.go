@@ -288,3 +288,14 @@ func TestAdmissionThatTakesTooLong(t *testing.T) {
 		t.Errorf("%d agents", n)
 	}
 }
+
+// TestReplicaWithASlowClock: a replica whose clock is behind that of the one which
+// has enrolled an agent gives it tokens that are good.
+func TestReplicaWithASlowClock(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	key := newEd25519(t)
+	w.enroll(key, `{"agent_id":"aauth:x@ap.example"}`)
+	w.clock.advance(-3 * time.Second)
+	token := w.wantToken(w.refresh(key, agentauth.SignOptions{}))
+	w.wantAgent(w.whoami(key, token), "aauth:x@ap.example")
+}

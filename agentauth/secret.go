@@ -130,8 +130,8 @@ func (s *SecretSettings) check() error {
 		return invalid("uses: want 1 to %d", math.MaxInt32)
 	case s.Life < time.Second || s.Life > maxSecretLife:
 		return invalid("expires_in: want 1 second to 30 days")
-	case s.TokenLife != 0 && (s.TokenLife <= minTokenLife || s.TokenLife > maxAgentLife):
-		return invalid("token_expires_in: want more than 5 minutes and at most 24 hours")
+	case s.TokenLife != 0 && checkTokenLife(s.TokenLife) != nil:
+		return invalid("token_expires_in: %v", checkTokenLife(s.TokenLife))
 	case len(s.Scopes) > maxSecretScopes || slices.ContainsFunc(s.Scopes, isNoScope):
 		return invalid("scopes: want at most %d words of visible ASCII", maxSecretScopes)
 	}
@@ -148,9 +148,9 @@ func (s *SecretSettings) check() error {
 	return nil
 }
 
-// isNoScope reports whether s is not a scope-token (RFC 6749, section 3.3).
+// isNoScope reports whether s is no scope, or too long for one.
 func isNoScope(s string) bool {
-	return s == "" || len(s) > maxSecretText || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
+	return len(s) > maxSecretText || !isScope(s)
 }
 
 // Create makes a secret on behalf of actor.

@@ -1,6 +1,7 @@
 package agentauth
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/json"
@@ -81,11 +82,9 @@ func NewSelfIssuer(c SelfIssuerConfig) (*SelfIssuer, error) {
 			return nil, fmt.Errorf("agentauth: SelfIssuerConfig.PersonServer: %w", err)
 		}
 	}
-	switch {
-	case c.TokenLife == 0:
-		c.TokenLife = defaultTokenLife
-	case c.TokenLife <= minTokenLife || c.TokenLife > maxAgentLife:
-		return nil, fmt.Errorf("agentauth: SelfIssuerConfig.TokenLife: want more than %v and at most %v", minTokenLife, maxAgentLife)
+	c.TokenLife = cmp.Or(c.TokenLife, defaultTokenLife)
+	if err := checkTokenLife(c.TokenLife); err != nil {
+		return nil, fmt.Errorf("agentauth: SelfIssuerConfig.TokenLife: %w", err)
 	}
 	metadata, err := json.Marshal(selfMetadata{Issuer: c.Issuer, JWKSURI: c.Issuer + selfJWKSPath, wireAbout: wireAbout(c.About)})
 	if err != nil {
@@ -110,9 +109,6 @@ func (s *SelfIssuer) Routes() []keywright.Route {
 
 // Register mounts the documents on mux.
 func (s *SelfIssuer) Register(mux *http.ServeMux) { keywright.Register(mux, "", s.Routes()...) }
-
-// Sync prepares the signing keys. Call it when the server starts.
-func (s *SelfIssuer) Sync(ctx context.Context) error { return s.keys.Sync(ctx) }
 
 // Token makes an agent token for who has the private key of key, an
 // ed25519.PublicKey or an *ecdsa.PublicKey on P-256, until expires. nil is the

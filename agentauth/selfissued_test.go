@@ -29,7 +29,7 @@ func newSelf(t *testing.T, change func(*agentauth.SelfIssuerConfig)) (*agentauth
 	}
 	self, err := agentauth.NewSelfIssuer(c)
 	must(t, err)
-	must(t, self.Sync(t.Context()))
+	must(t, keys.Sync(t.Context()))
 	self.Register(s.mux)
 	return self, s, keys
 }

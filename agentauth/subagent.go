@@ -69,12 +69,9 @@ func (p *Provider) subAgentID(parent, discriminator string) (string, error) {
 // subAgentKey reads the sub-agent's key. The parent vouches for it: who has a
 // token without the key of it has nothing.
 func (p *Provider) subAgentKey(c subAgentCall, req subAgentRequest) (jose.Key, error) {
-	key, err := jose.ParseJWK(req.JWK)
+	key, err := p.readJWK(req.JWK)
 	if err != nil {
-		return jose.Key{}, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: want the public key of Ed25519 or P-256", Err: err}
-	}
-	if err := checkAlgorithm(key, p.verifier.profile.Compat.CnfWithoutAlg, p.verifier.profile.Compat.AcceptEdDSA); err != nil {
-		return jose.Key{}, &keywright.Error{Code: keywright.CodeInvalidRequest, Detail: "jwk: alg: want Ed25519 or ES256", Err: err}
+		return jose.Key{}, err
 	}
 	switch jkt, err := key.Thumbprint(); {
 	case err != nil:

@@ -2,14 +2,12 @@ package agentauth
 
 import (
 	"context"
-	"crypto"
 	"crypto/sha256"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/keywright/keywright"
-	"github.com/keywright/keywright/internal/jose"
 )
 
 // maxTokens bounds the verified tokens that a process remembers: some 20 MB.
@@ -87,14 +85,9 @@ func (v *Verifier) known(ctx context.Context, text string, now time.Time) (*toke
 		return nil, err
 	}
 	candidates, _ := keys.Keys(ctx, t.kid) // without any, the token is read again, and refused
-	if slices.ContainsFunc(candidates, func(k jose.Key) bool { return samePublic(k, t.by) }) {
+	if slices.ContainsFunc(candidates, t.by.Same) {
 		return t, nil
 	}
 	v.tokens.drop(text)
 	return nil, nil
-}
-
-func samePublic(a, b jose.Key) bool {
-	pub, ok := a.Public().(interface{ Equal(crypto.PublicKey) bool })
-	return ok && pub.Equal(b.Public())
 }

@@ -26,7 +26,7 @@ func (h *Handler) enrollmentRoutes() []keywright.Route {
 }
 
 func readIssueToken(r *http.Request) (ProvisionRequest, error) {
-	req, err := adminJSON[issueTokenRequest](r)
+	req, err := endpoint.AdminJSON[issueTokenRequest](r)
 	if err == nil && req.Name == "" {
 		err = invalid("Missing runner_name")
 	}
@@ -77,7 +77,7 @@ func readReEnroll(r *http.Request) (reEnroll, error) {
 	if err != nil {
 		return reEnroll{}, err
 	}
-	req, err := optionalJSON[reEnrollRequest](r)
+	req, err := endpoint.OptionalJSON[reEnrollRequest](r)
 	return reEnroll{id, req.Hours}, err
 }
 

@@ -1,9 +1,7 @@
 package provisioning
 
 import (
-	"bufio"
 	"context"
-	"io"
 	"math"
 	"net/http"
 	"net/netip"
@@ -11,7 +9,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
-	"github.com/keywright/keywright/internal/authorization"
 	"github.com/keywright/keywright/internal/endpoint"
 )
 
@@ -22,29 +19,6 @@ func (h *Handler) spec(name, method string, auth keywright.Authenticator, status
 
 func methods(handlers map[string]http.Handler) http.Handler {
 	return endpoint.Methods(keywright.Text, handlers)
-}
-
-// adminJSON reads JSON of any declared type where no page of another site can
-// have made a browser send it: by itself it sends neither a key nor this header,
-// unlike cookies and a password.
-func adminJSON[Req any](r *http.Request) (Req, error) {
-	scheme, _, _ := authorization.Parse(r.Header)
-	if authorization.Is(scheme, "Bearer") || authorization.Is(scheme, "Key") || len(r.Header[csrfHeader]) > 0 {
-		return endpoint.AnyJSON[Req](r)
-	}
-	return endpoint.JSON[Req](r)
-}
-
-// optionalJSON is adminJSON where no body at all is one without members.
-func optionalJSON[Req any](r *http.Request) (Req, error) {
-	body := bufio.NewReader(r.Body)
-	if _, err := body.Peek(1); err == io.EOF {
-		var none Req
-		return none, nil
-	}
-	r2 := *r
-	r2.Body = io.NopCloser(body)
-	return adminJSON[Req](&r2)
 }
 
 // runnerRoutes are for provisioning keys and runners.
@@ -171,7 +145,7 @@ func (h *Handler) serveKeys(ctx context.Context, _ keywright.Principal, _ endpoi
 
 // readCreateKey names the field where encoding/json would name its own parsers.
 func readCreateKey(r *http.Request) (KeySettings, error) {
-	req, err := adminJSON[createKeyRequest](r)
+	req, err := endpoint.AdminJSON[createKeyRequest](r)
 	if err != nil {
 		return KeySettings{}, err
 	}
@@ -215,7 +189,7 @@ func readToggle(r *http.Request) (toggle, error) {
 	if err != nil {
 		return toggle{}, err
 	}
-	req, err := adminJSON[toggleRequest](r)
+	req, err := endpoint.AdminJSON[toggleRequest](r)
 	switch {
 	case err != nil:
 		return toggle{}, err
@@ -246,7 +220,7 @@ func (h *Handler) readRotation(r *http.Request) (keyRotation, error) {
 	if err != nil {
 		return keyRotation{}, err
 	}
-	req, err := optionalJSON[rotateKeyRequest](r)
+	req, err := endpoint.OptionalJSON[rotateKeyRequest](r)
 	switch {
 	case err != nil:
 		return keyRotation{}, err

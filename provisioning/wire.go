@@ -25,7 +25,6 @@ const (
 	MachineHeader  = "X-Runner-Machine-Id"
 	agentMACHeader = "X-Agent-Mac"
 	agentMachine   = "X-Agent-Machine-Id"
-	csrfHeader     = "X-Csrf-Token"
 )
 
 // KeySettings are what an administrator decides about a provisioning key. The

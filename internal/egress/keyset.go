@@ -2,7 +2,6 @@ package egress
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -173,16 +172,11 @@ func (s *KeySet) untried(kid string, tried []jose.Key) []jose.Key {
 	}
 	var list []jose.Key
 	for _, k := range set.keys[kid] {
-		if !slices.ContainsFunc(tried, func(t jose.Key) bool { return sameKey(k, t) }) {
+		if !slices.ContainsFunc(tried, k.Same) {
 			list = append(list, k)
 		}
 	}
 	return list
-}
-
-func sameKey(a, b jose.Key) bool {
-	pub, ok := a.Public().(interface{ Equal(crypto.PublicKey) bool })
-	return ok && pub.Equal(b.Public())
 }
 
 // usable returns the keys that may be used, or nil. Keys from the future, after

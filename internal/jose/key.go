@@ -158,3 +158,9 @@ func (k Key) fits(h header) bool {
 func (k Key) Verify(input, signature []byte) bool {
 	return k.check != nil && len(signature) == k.size && k.check(input, signature)
 }
+
+// Same reports whether both are the same public key, whatever is said of them.
+func (k Key) Same(other Key) bool {
+	pub, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(other.public)
+}

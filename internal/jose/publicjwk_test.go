@@ -88,3 +88,20 @@ func TestPublicJWKRefused(t *testing.T) {
 		t.Errorf("a type of 10,000 bytes: %v", err)
 	}
 }
+
+// TestSame: keys are the same by what they are, not by what is said of them.
+func TestSame(t *testing.T) {
+	read := func(p jose.PublicJWK) jose.Key {
+		t.Helper()
+		k, err := p.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	one := jose.PublicJWK{Type: "OKP", Curve: "Ed25519", X: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+	other := jose.PublicJWK{Type: "OKP", Curve: "Ed25519", X: "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw"}
+	if k := read(one); !k.Same(k.WithKeyID("x")) || k.Same(read(other)) || k.Same(jose.Key{}) || (jose.Key{}).Same(k) || (jose.Key{}).Same(jose.Key{}) {
+		t.Error("keys are mistaken for one another")
+	}
+}
