@@ -60,18 +60,36 @@ func SignRequest(r *http.Request, key crypto.Signer, o SignOptions) error {
 	for _, name := range o.Components {
 		components = addComponent(components, name)
 	}
-	member, err := o.keyMember(key)
+	k, err := o.compile(key)
 	if err != nil {
 		return fmt.Errorf("agentauth: sign: %w", err)
 	}
+	return k.sign(r, components, o.Created, o.Expires)
+}
+
+// A signingKey is a key with what the requests say of it that it signs.
+type signingKey struct {
+	signer crypto.Signer
+	member string // of Signature-Key
+}
+
+// compile prepares key to sign as o says. The result is good until o.Durable's word
+// for it ends, if there is one.
+func (o SignOptions) compile(key crypto.Signer) (signingKey, error) {
+	member, err := o.keyMember(key)
+	return signingKey{key, member}, err
+}
+
+// sign sets the fields of a signature of r.
+func (k signingKey) sign(r *http.Request, components []string, created, expires time.Time) error {
 	host := r.Host
 	if host == "" {
 		host = r.URL.Host
 	}
-	err = httpsig.Sign(r, httpsig.Signing{
+	err := httpsig.Sign(r, httpsig.Signing{
 		Authority: httpsig.Authority(host, r.URL.Scheme == "https" || r.URL.Scheme == "" && r.TLS != nil),
-		Key:       member, Components: components, Created: o.Created, Expires: o.Expires,
-	}, key)
+		Key:       k.member, Components: components, Created: created, Expires: expires,
+	}, k.signer)
 	if err != nil {
 		return fmt.Errorf("agentauth: sign: %w", err)
 	}

@@ -102,3 +102,11 @@ type selfMetadata struct {
 	JWKSURI string `json:"jwks_uri"`
 	wireAbout
 }
+
+// wireEnroll is an enrollRequest as our own clients send it.
+type wireEnroll struct {
+	AgentID      string          `json:"agent_id,omitempty"`
+	JWK          json.RawMessage `json:"jwk,omitempty"`
+	PersonServer string          `json:"ps,omitempty"`
+	Attestation  string          `json:"attestation,omitempty"`
+}

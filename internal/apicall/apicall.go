@@ -43,7 +43,16 @@ type Call struct {
 	Header        http.Header // further fields; may be nil
 	Body          any         // sent as JSON; nil: none
 	Secrets       []string    // in Body, that no error may hold; that of Authorization is known
+
+	// Sign, if not nil, is called with the request when all else of it is set.
+	Sign func(*http.Request) error
+
+	// Wait is how much longer than usual the server may take to answer.
+	Wait time.Duration
 }
+
+// usualTimeout is that of clients that have none of their own.
+const usualTimeout = 30 * time.Second
 
 // A Reply is a response with its body read whole.
 type Reply struct {
@@ -58,6 +67,9 @@ type Reply struct {
 // Do sends the call, once. A Reply of any status is no error.
 func (s Server) Do(ctx context.Context, c Call) (Reply, error) {
 	req, err := s.request(ctx, c)
+	if err == nil && c.Sign != nil {
+		err = c.Sign(req)
+	}
 	if err != nil {
 		return Reply{Unsent: true}, fmt.Errorf("%s: %w", s.Package, err)
 	}
@@ -66,9 +78,12 @@ func (s Server) Do(ctx context.Context, c Call) (Reply, error) {
 		GetConn: func(string) { wanted.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { had.Store(true) },
 	}
-	h := http.Client{Timeout: 30 * time.Second}
+	h := http.Client{Timeout: usualTimeout}
 	if s.HTTP != nil {
 		h = *s.HTTP
+	}
+	if h.Timeout > 0 {
+		h.Timeout += c.Wait
 	}
 	// It would take the credential, or the body, somewhere else.
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

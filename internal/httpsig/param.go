@@ -16,10 +16,7 @@ func (m *Message) Has(name string) bool {
 // a token. ok is false where there is none or it is of another type.
 func (m *Message) Param(name string) (value string, ok bool) {
 	v, _ := m.key.get(name)
-	if v.kind == kindToken {
-		return v.text, true
-	}
-	return v.str()
+	return v.word()
 }
 
 // StringParam is like Param, for strings alone.
