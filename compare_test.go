@@ -43,8 +43,9 @@ var comparisons = map[string]string{
 	"internal/egress/freshness.go: text[0] == '\"'":     "a field of an answer",
 	"internal/egress/freshness.go: text[n-1] == '\"'":   "a field of an answer",
 	"keystore/key.go: opts.HashFunc() != crypto.SHA256": "the name of a hash function",
-	"keystore/wire.go: bytes.Equal(seal(open), text)":   "a file with itself, to notice damage",
+	"keystore/wire.go: bytes.Equal(addSum(open), text)": "a file with itself, to notice damage",
 	"keystore/wire.go: bytes.Equal(again, text)":        "a file with itself, to notice damage",
+	"keystore/wiresealed.go: bytes.Equal(again, text)":  "a file with itself, to notice damage",
 
 	"provisioning/apptoken/expiry.go: text == \"null\"":           "a member of a request",
 	"provisioning/apptoken/expiry.go: text == `\"never\"`":        "a member of a request",

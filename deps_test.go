@@ -44,7 +44,7 @@ var rooms = map[string]room{
 	"bootstrap":              mechanism,
 	"exchange":               mechanism,
 	"provisioning":           {rooms: mechanism.rooms, libs: []string{"go.yaml.in/yaml/v3", "golang.org/x/crypto"}},
-	"keystore":               {rooms: []string{"internal/jose"}},
+	"keystore":               {rooms: []string{"internal/jose", "internal/strictjson"}, libs: []string{"golang.org/x/crypto"}},
 	"store":                  {},
 	"store/storetest":        {rooms: []string{"store"}},
 	"internal/agent":         {rooms: []string{"", "store", "internal/jose"}},

@@ -38,21 +38,22 @@ func strace(t *testing.T, args ...string) []string {
 
 // A victim is a directory with one key in which another is made.
 type victim struct {
+	mode mode
 	path string
 	dir  *keystore.Dir
 	old  keystore.Key
 }
 
-func newVictim(t *testing.T) victim {
+func newVictim(t *testing.T, m mode) victim {
 	t.Helper()
-	v := victim{path: filepath.Join(t.TempDir(), "keys")}
-	v.dir = newDir(t, v.path)
+	v := victim{mode: m, path: newPath(t)}
+	v.dir = m.dir(t, v.path)
 	v.old = generate(t, v.dir, keystore.Ed25519, "old")
 	return v
 }
 
 func (v victim) child(do string) child {
-	return child{Do: do, Path: v.path, Handle: "new", Umask: 0}
+	return child{Do: do, Path: v.path, Handle: "new", Mode: v.mode, Umask: 0}
 }
 
 // An outcome is what a crash has left.
@@ -101,8 +102,9 @@ func (v victim) goesOn(t *testing.T, o outcome) {
 	if o.key && !errors.Is(err, keystore.ErrKeyExists) || !o.key && err != nil {
 		t.Errorf("Generate after a crash that left %+v: %v", o, err)
 	}
-	later := must(keystore.NewDir(keystore.DirConfig{Path: v.path, InsecurePlaintext: true, Now: func() time.Time { return time.Now().Add(2 * time.Hour) }}))
-	generate(t, later, keystore.Ed25519, "z")
+	later := v.mode.config(v.path)
+	later.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	generate(t, open(t, later), keystore.Ed25519, "z")
 	wantFiles(t, v.path, "new.jwk.json", "old.jwk.json", "z.jwk.json")
 }
 
@@ -110,11 +112,17 @@ func (v victim) goesOn(t *testing.T, o outcome) {
 var calls = []string{"openat", "fchmod", "write", "fsync", "linkat", "unlinkat", "getdents64", "close", "newfstatat", "mkdirat"}
 
 func TestKST08_KilledAtEachSystemCallOfGenerate(t *testing.T) {
+	for _, m := range []mode{plaintext, withPassphrase} {
+		t.Run(string(m), func(t *testing.T) { killAtEachSystemCall(t, m) })
+	}
+}
+
+func killAtEachSystemCall(t *testing.T, m mode) {
 	all := make(map[outcome]int)
 	kills := 0
 	for _, call := range calls {
 		for n := 1; ; n++ {
-			v := newVictim(t)
+			v := newVictim(t, m)
 			front := strace(t, "-o", "/dev/null", "-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n))
 			out, err := v.child("generate").command(t, front...).CombinedOutput()
 			o := v.judge(t)
@@ -146,13 +154,13 @@ func TestKST08_KilledAtEachSystemCallOfTheFirstGenerate(t *testing.T) {
 		for n := 1; ; n++ {
 			path := filepath.Join(t.TempDir(), "a", "keys")
 			front := strace(t, "-o", "/dev/null", "-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n))
-			err := child{Do: "generate", Path: path, Handle: "new", Umask: 0}.command(t, front...).Run()
+			err := child{Do: "generate", Path: path, Handle: "new", Mode: withPassphrase, Umask: 0}.command(t, front...).Run()
 			for _, name := range []string{filepath.Dir(path), path} {
 				if info, err := os.Lstat(name); err == nil && info.Mode() != fs.ModeDir|0o700 {
 					t.Errorf("%s %d: %s has mode %v", call, n, filepath.Base(name), info.Mode())
 				}
 			}
-			d := newDir(t, path)
+			d := withPassphrase.dir(t, path)
 			if _, err := d.Generate(t.Context(), keystore.KeyOptions{Handle: "new"}); err != nil && !errors.Is(err, keystore.ErrKeyExists) {
 				t.Errorf("%s %d: %v", call, n, err)
 			}
@@ -174,7 +182,7 @@ func TestKST08_NothingIsEverOpenToOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "keys")
 	log := filepath.Join(t.TempDir(), "log")
 	front := strace(t, "-o", log, "-e", "trace=open,openat,creat,mkdir,mkdirat,chmod,fchmod,fchmodat,link,linkat,rename,renameat,renameat2,fsync")
-	if out, err := (child{Do: "generate", Path: path, Handle: "new", Umask: 0}).command(t, front...).CombinedOutput(); err != nil {
+	if out, err := (child{Do: "generate", Path: path, Handle: "new", Mode: withPassphrase, Umask: 0}).command(t, front...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	text := string(must(os.ReadFile(log)))
@@ -210,7 +218,7 @@ func TestKST08_KilledAtAnyMoment(t *testing.T) {
 	if testing.Short() {
 		rounds = 5
 	}
-	v := newVictim(t)
+	v := newVictim(t, withPassphrase)
 	made := 0
 	for i := range rounds {
 		cmd := v.child("for ever").command(t)
@@ -256,7 +264,7 @@ func TestKST16_ADiskThatFailsLeavesNothing(t *testing.T) {
 		{"linkat:error=EPERM:when=1", "operation not permitted", false}, // no hard links here
 		{"fsync:error=EIO:when=2", `key "new" stands, until power fails`, true},
 	} {
-		v := newVictim(t)
+		v := newVictim(t, withPassphrase)
 		front := strace(t, "-o", "/dev/null", "-e", "inject="+tt.inject)
 		out, err := v.child("generate").command(t, front...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), tt.want) {

@@ -33,20 +33,30 @@ type keyFile struct {
 	text []byte
 }
 
-func newKeyFile(t *testing.T, a keystore.Algorithm) keyFile {
+func newKeyFile(t *testing.T, m mode, a keystore.Algorithm) keyFile {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "keys")
-	f := keyFile{dir: newDir(t, path), name: filepath.Join(path, "handle.jwk.json")}
+	path := newPath(t)
+	f := keyFile{dir: m.dir(t, path), name: filepath.Join(path, "handle.jwk.json")}
 	f.key = generate(t, f.dir, a, "handle")
 	f.text = must(os.ReadFile(f.name))
 	return f
 }
 
-// each runs check for both algorithms.
+// each runs check for both algorithms in plaintext.
 func each(t *testing.T, check func(t *testing.T, f keyFile)) {
+	eachIn(t, plaintext, check)
+}
+
+// eachIn runs check for both algorithms.
+func eachIn(t *testing.T, m mode, check func(t *testing.T, f keyFile)) {
 	for _, a := range []keystore.Algorithm{keystore.Ed25519, keystore.ES256} {
-		t.Run(a.String(), func(t *testing.T) { check(t, newKeyFile(t, a)) })
+		t.Run(a.String(), func(t *testing.T) { check(t, newKeyFile(t, m, a)) })
 	}
+}
+
+// eachKind does so in every mode.
+func eachKind(t *testing.T, check func(t *testing.T, f keyFile)) {
+	eachMode(t, func(t *testing.T, m mode) { eachIn(t, m, check) })
 }
 
 func TestAFileIsAPrivateJWKWithAVersionAndASum(t *testing.T) {
@@ -78,7 +88,7 @@ func TestAFileIsAPrivateJWKWithAVersionAndASum(t *testing.T) {
 }
 
 func TestKST06_ATruncatedFileIsCorrupt(t *testing.T) {
-	each(t, func(t *testing.T, f keyFile) {
+	eachKind(t, func(t *testing.T, f keyFile) {
 		for n := range f.text {
 			overwrite(t, f.name, f.text[:n])
 			wantNone(t, f.dir, "handle", keystore.ErrKeyCorrupt)
@@ -89,44 +99,51 @@ func TestKST06_ATruncatedFileIsCorrupt(t *testing.T) {
 }
 
 func TestKST06_AFileWithAnyBitFlippedIsCorrupt(t *testing.T) {
-	each(t, func(t *testing.T, f keyFile) {
+	eachKind(t, func(t *testing.T, f keyFile) {
 		for i := range len(f.text) * 8 {
-			text := bytes.Clone(f.text)
-			text[i/8] ^= 1 << (i % 8)
-			overwrite(t, f.name, text)
+			overwrite(t, f.name, flipped(f.text, i))
 			wantNone(t, f.dir, "handle", keystore.ErrKeyCorrupt)
 		}
 	})
 }
 
+// flipped returns a text with another bit.
+func flipped(text []byte, bit int) []byte {
+	text = bytes.Clone(text)
+	text[bit/8] ^= 1 << (bit % 8)
+	return text
+}
+
 func TestKST06_AFileWithMoreOrOtherTextIsCorrupt(t *testing.T) {
-	each(t, func(t *testing.T, f keyFile) {
-		text := string(f.text)
-		for name, changed := range map[string]string{
-			"a line break more":        text + "\n",
-			"a line break less":        strings.TrimSpace(text),
-			"a space before":           " " + text,
-			"twice":                    text + text,
-			"a megabyte of it":         strings.Repeat(text, 1<<20/len(text)),
-			"zeroes":                   strings.Repeat("\x00", len(text)),
-			"no sum":                   text[:strings.Index(text, `,"integrity"`)] + "}\n",
-			"an empty object":          "{}",
-			"an empty object and sum":  string(sealed("{")),
-			"nothing and a sum":        string(sealed("")),
-			"another sum":              strings.Replace(text, `"integrity":"`, `"integrity":"A`, 1),
-			"the sum of another file":  string(f.text[:len(f.text)-20]) + string(sealed("{}")[len(sealed("{}"))-20:]),
-			"a sum of an array":        string(sealed(`["version"`)),
-			"a hole in the middle":     text[:80] + text[81:],
-			"two bytes the other way":  text[:60] + text[61:62] + text[60:61] + text[62:],
-			"the other case of a name": strings.Replace(text, `"kty"`, `"KTY"`, 1),
-		} {
-			if changed == text {
-				continue // the two bytes were equal
-			}
-			overwrite(t, f.name, []byte(changed))
-			t.Run(name, func(t *testing.T) { wantNone(t, f.dir, "handle", keystore.ErrKeyCorrupt) })
+	eachKind(t, otherTextIsCorrupt)
+}
+
+func otherTextIsCorrupt(t *testing.T, f keyFile) {
+	text := string(f.text)
+	for name, changed := range map[string]string{
+		"a line break more":        text + "\n",
+		"a line break less":        strings.TrimSpace(text),
+		"a space before":           " " + text,
+		"twice":                    text + text,
+		"a megabyte of it":         strings.Repeat(text, 1<<20/len(text)),
+		"zeroes":                   strings.Repeat("\x00", len(text)),
+		"no sum":                   text[:strings.Index(text, `,"integrity"`)] + "}\n",
+		"an empty object":          "{}",
+		"an empty object and sum":  string(sealed("{")),
+		"nothing and a sum":        string(sealed("")),
+		"another sum":              strings.Replace(text, `"integrity":"`, `"integrity":"A`, 1),
+		"the sum of another file":  string(f.text[:len(f.text)-20]) + string(sealed("{}")[len(sealed("{}"))-20:]),
+		"a sum of an array":        string(sealed(`["version"`)),
+		"a hole in the middle":     text[:80] + text[81:],
+		"two bytes the other way":  text[:60] + text[61:62] + text[60:61] + text[62:],
+		"the other case of a name": strings.Replace(text, `"kty"`, `"KTY"`, 1),
+	} {
+		if changed == text {
+			continue // the two bytes were equal
 		}
-	})
+		overwrite(t, f.name, []byte(changed))
+		t.Run(name, func(t *testing.T) { wantNone(t, f.dir, "handle", keystore.ErrKeyCorrupt) })
+	}
 }
 
 // What follows has a right sum: somebody wrote it so.
@@ -155,8 +172,8 @@ func TestAWellSealedFileIsReadStrictly(t *testing.T) {
 			{"no version", change(`"version":1,`, ``), keystore.ErrKeyCorrupt},
 			{"version zero", change(`"version":1`, `"version":0`), keystore.ErrKeyCorrupt},
 			{"a version that is no number", change(`"version":1`, `"version":"1"`), keystore.ErrKeyCorrupt},
-			{"a version to come", change(`"version":1`, `"version":2`), keystore.ErrUnsupportedKey},
-			{"a version to come, of other members", `{"version":2,"kid":["handle"],"x":{},"enc":"scrypt"`, keystore.ErrUnsupportedKey},
+			{"a version to come", change(`"version":1`, `"version":3`), keystore.ErrUnsupportedKey},
+			{"a version to come, of other members", `{"version":3,"kid":["handle"],"x":{},"enc":"scrypt"`, keystore.ErrUnsupportedKey},
 			{"KST-11 another curve", strings.NewReplacer("Ed25519", "X25519", "P-256", "P-384").Replace(members), keystore.ErrUnsupportedKey},
 			{"KST-11 secp256k1", strings.NewReplacer("Ed25519", "secp256k1", "P-256", "secp256k1").Replace(members), keystore.ErrUnsupportedKey},
 			{"KST-11 RSA", strings.NewReplacer(`"OKP"`, `"RSA"`, `"EC"`, `"RSA"`).Replace(members), keystore.ErrUnsupportedKey},
@@ -177,7 +194,7 @@ func TestKST07_APrivateKeyOfAnotherPublicKeyIsCorrupt(t *testing.T) {
 		if _, ok := f.key.Public().(*ecdsa.PublicKey); ok {
 			a = keystore.ES256
 		}
-		other := newKeyFile(t, a)
+		other := newKeyFile(t, plaintext, a)
 		members, _, _ := strings.Cut(string(f.text), `,"integrity"`)
 		foreign, _, _ := strings.Cut(string(other.text), `,"integrity"`)
 		at, from := strings.Index(members, `"d":`), strings.Index(foreign, `"d":`)
@@ -195,7 +212,7 @@ func TestKST07_APrivateKeyOfAnotherPublicKeyIsCorrupt(t *testing.T) {
 
 // The mirror image of a point has the same x and another y.
 func TestKST07_TheOtherPointOfAnXIsCorrupt(t *testing.T) {
-	f := newKeyFile(t, keystore.ES256)
+	f := newKeyFile(t, plaintext, keystore.ES256)
 	members, _, _ := strings.Cut(string(f.text), `,"integrity"`)
 	pub := f.key.Public().(*ecdsa.PublicKey)
 	y := must(pub.Bytes())[33:]

@@ -2,37 +2,30 @@ package keystore
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 )
 
-// DirConfig is what [NewDir] needs.
-type DirConfig struct {
-	// Path is the directory. It is made, with those above it, by the first
-	// Generate. A relative path is that from where the process stands when
-	// NewDir is called.
-	Path string
-
-	// InsecurePlaintext says that the caller knows private keys to lie in the
-	// files unencrypted, guarded by the permissions alone: who reads a backup
-	// has the keys. It must be true, as there is no encryption yet.
-	InsecurePlaintext bool
-
-	// Now is the clock by which files that a crash left behind are old; nil
-	// means [time.Now].
-	Now func() time.Time
-}
-
 // A Dir keeps each key in a file of one directory, HANDLE.jwk.json. It is safe
 // for concurrent use, by several processes and Dirs too, on any file system of
 // this machine that has hard links.
+//
+// Private keys are encrypted, with XChaCha20-Poly1305, unless
+// InsecurePlaintext says otherwise. What is public of a key, its handle and how
+// it is encrypted can be read by everybody who can open the file, and changed
+// by nobody without the passphrase. All keys of a directory have one
+// passphrase, or one Key: Generate fails with [ErrWrongPassphrase] when it is
+// not that of the first encrypted key that is there. A file that lies in
+// plaintext among them is [ErrPlaintext]. To change the passphrase, or from
+// plaintext to encryption, make a Dir of another directory and [Dir.Import] the
+// keys.
 //
 // The directory has the mode 0700 and files 0600, whatever the umask. Anything
 // that somebody else may read or write, belongs to another user, is a symbolic
@@ -42,10 +35,15 @@ type DirConfig struct {
 //
 // A file appears complete or not at all, also when the process is killed or the
 // power fails, and is never written again. A damaged file, and one in which the
-// private and the public part do not belong together, is ErrKeyCorrupt.
+// private and the public part do not belong together, is ErrKeyCorrupt; to find
+// damage takes no passphrase.
 type Dir struct {
-	path string
-	now  func() time.Time
+	path      string
+	now       func() time.Time
+	readAAuth bool
+
+	unlock     unlockFunc // nil: keys are not encrypted
+	derivation derivation // of new keys, without a salt
 
 	mu    sync.Mutex       // held while what lies in the directory and lives must agree
 	lives map[string]*life // by handle, of the keys that were handed out
@@ -58,54 +56,59 @@ var (
 	_ Deleter   = (*Dir)(nil)
 )
 
-// NewDir checks c and does not look at the directory.
-func NewDir(c DirConfig) (*Dir, error) {
-	switch {
-	case c.Path == "", strings.ContainsRune(c.Path, 0):
-		return nil, errors.New("keystore: DirConfig.Path is not a path")
-	case !c.InsecurePlaintext:
-		return nil, errors.New("keystore: keys of a Dir are not encrypted: DirConfig.InsecurePlaintext must say that this is meant")
-	}
-	path, err := filepath.Abs(c.Path)
-	if err != nil {
-		return nil, fmt.Errorf("keystore: %w", err)
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	return &Dir{path: path, now: c.Now, lives: make(map[string]*life)}, nil
-}
-
 const suffix = ".jwk.json"
 
 func fileName(handle string) string { return handle + suffix }
 
 // Load implements [KeyStore]. It reads the file and checks its permissions
-// every time.
+// every time. The first Load of an encrypted key asks for the passphrase and
+// takes about as long as a login, with 64 MB of memory; callers that come
+// meanwhile wait for it. It fails with [ErrWrongPassphrase] and [ErrPlaintext]
+// too.
 func (d *Dir) Load(ctx context.Context, handle string) (Key, error) {
-	if err := begin(ctx, handle); err != nil {
+	private, l, err := d.load(ctx, handle)
+	if err != nil {
 		return nil, err
 	}
+	return newKey(handle, private, l), nil
+}
+
+// load returns a key and its life, which is over if the key is deleted before
+// it is decrypted.
+func (d *Dir) load(ctx context.Context, handle string) (crypto.Signer, *life, error) {
+	if err := begin(ctx, handle); err != nil {
+		return nil, nil, err
+	}
+	text, l, err := d.find(handle)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, notFound(handle)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("keystore: load: %w", err)
+	}
+	private, err := d.decode(ctx, handle, text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("keystore: load %s: %w", d.full(fileName(handle)), err)
+	}
+	return private, l, nil
+}
+
+// find returns the text of a key's file.
+func (d *Dir) find(handle string) ([]byte, *life, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	text, err := d.read(fileName(handle))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, notFound(handle)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("keystore: load: %w", err)
+		return nil, nil, err
 	}
-	private, err := decode(handle, text)
-	if err != nil {
-		return nil, fmt.Errorf("keystore: load %s: %w", d.full(fileName(handle)), err)
-	}
-	return newKey(handle, private, d.life(handle)), nil
+	return text, d.life(handle), nil
 }
 
 // Generate implements [Generator]. It also removes files that a crash of an
 // earlier Generate left behind, when they are older than an hour. If only the
 // last step fails, which makes the new file's name permanent, the key stands
-// and Load finds it, unless power fails soon.
+// and Load finds it, unless power fails soon. It fails with
+// [ErrWrongPassphrase] too.
 func (d *Dir) Generate(ctx context.Context, o KeyOptions) (Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
@@ -114,16 +117,36 @@ func (d *Dir) Generate(ctx context.Context, o KeyOptions) (Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := encode(handle, private)
+	return d.keep(ctx, "generate", handle, private)
+}
+
+// Import keeps a copy of another Dir's key, under the same handle, the way that
+// d keeps keys, and leaves the other as it is: this is how keys become
+// encrypted, get another passphrase, or come from the AAuth SDK. It fails as
+// Load of the one and Generate of the other do.
+func (d *Dir) Import(ctx context.Context, from *Dir, handle string) (Key, error) {
+	if from == nil {
+		return nil, errors.New("keystore: import: no Dir to import from")
+	}
+	private, _, err := from.load(ctx, handle)
 	if err != nil {
 		return nil, err
+	}
+	return d.keep(ctx, "import", handle, private)
+}
+
+// keep writes a key that is new here.
+func (d *Dir) keep(ctx context.Context, doing, handle string, private crypto.Signer) (Key, error) {
+	text, err := d.encode(ctx, handle, private)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: %s: %w", doing, err)
 	}
 	l, err := d.create(ctx, handle, text)
 	if errors.Is(err, fs.ErrExist) {
 		return nil, exists(handle)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keystore: generate: %w", err)
+		return nil, fmt.Errorf("keystore: %s: %w", doing, err)
 	}
 	return newKey(handle, private, l), nil
 }

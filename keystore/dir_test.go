@@ -16,28 +16,6 @@ import (
 	"github.com/keywright/keywright/keystore"
 )
 
-func TestNewDirRefusesWhatIsNotMeant(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
-	for _, tt := range []struct {
-		name   string
-		config keystore.DirConfig
-		ok     bool
-	}{
-		{"nothing", keystore.DirConfig{}, false},
-		{"no path", keystore.DirConfig{InsecurePlaintext: true}, false},
-		{"a path with a zero byte", keystore.DirConfig{Path: path + "\x00", InsecurePlaintext: true}, false},
-		{"plaintext that nobody chose", keystore.DirConfig{Path: path}, false},
-		{"plaintext that is chosen", keystore.DirConfig{Path: path, InsecurePlaintext: true}, true},
-	} {
-		if d, err := keystore.NewDir(tt.config); (err == nil) != tt.ok || (d != nil) != tt.ok {
-			t.Errorf("%s: NewDir = %v, %v", tt.name, d, err)
-		}
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("NewDir made the directory (%v)", err)
-	}
-}
-
 func TestADirThatNewDirDidNotMakeDoesNothing(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var d keystore.Dir
@@ -74,6 +52,9 @@ func TestOnlyGenerateMakesTheDirectory(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
+	if _, err := d.Import(t.Context(), d, "handle"); !errors.Is(err, keystore.ErrKeyNotFound) {
+		t.Errorf("Import: %v, want ErrKeyNotFound", err)
+	}
 	for _, tt := range []struct {
 		ctx context.Context
 		o   keystore.KeyOptions
@@ -94,10 +75,14 @@ func TestOnlyGenerateMakesTheDirectory(t *testing.T) {
 }
 
 func TestAKeyOutlivesItsDir(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
-	first := newDir(t, path)
+	eachMode(t, keyOutlivesItsDir)
+}
+
+func keyOutlivesItsDir(t *testing.T, m mode) {
+	path := newPath(t)
+	first := m.dir(t, path)
 	a, b := generate(t, first, keystore.Ed25519, ""), generate(t, first, keystore.ES256, "b")
-	second := newDir(t, path)
+	second := m.dir(t, path)
 	wantKey(t, second, a)
 	wantKey(t, second, b)
 	if _, err := second.Generate(t.Context(), keystore.KeyOptions{Handle: "b"}); !errors.Is(err, keystore.ErrKeyExists) {
@@ -193,7 +178,7 @@ func wantFiles(t *testing.T, path string, want ...string) {
 }
 
 func TestLeftoversAreSweptAfterAnHour(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
+	path := newPath(t)
 	now := time.Now()
 	d := must(keystore.NewDir(keystore.DirConfig{Path: path, InsecurePlaintext: true, Now: func() time.Time { return now }}))
 	k := generate(t, d, keystore.Ed25519, "a")
@@ -232,7 +217,7 @@ func TestLeftoversAreSweptAfterAnHour(t *testing.T) {
 
 // A crash behind the link and before the removal leaves a second name.
 func TestDeleteLeavesNoOtherNameOfTheFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
+	path := newPath(t)
 	d := newDir(t, path)
 	generate(t, d, keystore.Ed25519, "a")
 	generate(t, d, keystore.Ed25519, "b")
@@ -249,7 +234,7 @@ func TestDeleteLeavesNoOtherNameOfTheFile(t *testing.T) {
 
 // What Load refuses is no reason for another key, and can be listed and deleted.
 func TestADamagedKeyIsInTheWay(t *testing.T) {
-	each(t, func(t *testing.T, f keyFile) {
+	eachKind(t, func(t *testing.T, f keyFile) {
 		overwrite(t, f.name, f.text[:20])
 		if _, err := f.dir.Generate(t.Context(), keystore.KeyOptions{Handle: "handle"}); !errors.Is(err, keystore.ErrKeyExists) {
 			t.Errorf("Generate: %v, want ErrKeyExists", err)
@@ -271,7 +256,7 @@ func TestADamagedKeyIsInTheWay(t *testing.T) {
 
 // Somebody else's Delete and Generate are seen, and do not revive a key.
 func TestKeysThatOthersReplace(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
+	path := newPath(t)
 	ours, theirs := newDir(t, path), newDir(t, path)
 	old := generate(t, ours, keystore.Ed25519, "handle")
 	if err := theirs.Delete(t.Context(), "handle"); err != nil {

@@ -19,29 +19,31 @@ import (
 func TestKST16_AReadOnlyDirectoryStillServesItsKeys(t *testing.T) {
 	base, uid := foreign(t)
 	path := filepath.Join(base, "keys")
-	child{Do: "generate", Path: path, Handle: "handle", UID: uid, Umask: -1}.run(t)
+	child{Do: "generate", Path: path, Handle: "handle", Mode: withKey, UID: uid, Umask: -1}.run(t)
 	if err := os.Chmod(path, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	wantFailure(t, child{Do: "generate", Path: path, Handle: "more", UID: uid, Umask: -1}, "permission denied")
-	child{Do: "load", Path: path, Handle: "handle", UID: uid, Umask: -1}.run(t)
+	wantFailure(t, child{Do: "generate", Path: path, Handle: "more", Mode: withKey, UID: uid, Umask: -1}, "permission denied")
+	child{Do: "load", Path: path, Handle: "handle", Mode: withKey, UID: uid, Umask: -1}.run(t)
 	wantFiles(t, path, "handle.jwk.json")
 	if err := os.Chmod(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	child{Do: "generate", Path: path, Handle: "more", UID: uid, Umask: -1}.run(t)
+	child{Do: "generate", Path: path, Handle: "more", Mode: withKey, UID: uid, Umask: -1}.run(t)
 }
 
 func TestKST16_AFileThatMayNotGrowLeavesNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
-	d := newDir(t, path)
-	k := generate(t, d, keystore.Ed25519, "handle")
-	for _, limit := range []int{1, 100, 200} { // a file has some 250 bytes
-		wantFailure(t, child{Do: "generate", Path: path, Handle: "more", Umask: -1, Limit: limit}, "file too large")
-		wantFiles(t, path, "handle.jwk.json")
-	}
-	wantKey(t, d, k)
-	generate(t, d, keystore.Ed25519, "more")
+	eachMode(t, func(t *testing.T, m mode) {
+		path := newPath(t)
+		d := m.dir(t, path)
+		k := generate(t, d, keystore.Ed25519, "handle")
+		for _, limit := range []int{1, 100, 200} { // a file has some 250 bytes, or 500
+			wantFailure(t, child{Do: "generate", Path: path, Handle: "more", Mode: m, Umask: -1, Limit: limit}, "file too large")
+			wantFiles(t, path, "handle.jwk.json")
+		}
+		wantKey(t, d, k)
+		generate(t, d, keystore.Ed25519, "more")
+	})
 }
 
 // wantFailure runs a child that must end with this error.
@@ -57,7 +59,11 @@ func TestKST16_AFullDiskLeavesNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a small disk")
 	}
-	cmd := child{Do: "fill disk", Path: t.TempDir(), Umask: -1}.command(t)
+	eachMode(t, fullDisk)
+}
+
+func fullDisk(t *testing.T, m mode) {
+	cmd := child{Do: "fill disk", Path: t.TempDir(), Mode: m, Umask: -1}.command(t)
 	cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // nobody else sees it, and it goes with the child
 	out, err := cmd.CombinedOutput()
 	if bytes.Contains(out, []byte(noMount)) || errors.Is(err, syscall.EPERM) {

@@ -8,7 +8,7 @@
 // [Lister] and [Deleter], which a caller asks for by type assertion.
 //
 //   - [Memory] keeps keys in this process, for tests
-//   - [Dir] keeps each key in a file of a directory
+//   - [Dir] keeps each key in a file of a directory, encrypted
 //   - [FromSigner] makes a key of any [crypto.Signer]
 //
 // To write another store, implement the interfaces and run package
@@ -46,8 +46,18 @@ var (
 	ErrInsecurePermissions = errors.New("insecure permissions")
 
 	// ErrUnsupportedKey: a key or algorithm that is neither Ed25519 nor P-256,
-	// one that this store cannot make, or a file in a form of later versions.
+	// one that this store cannot make, or a file in a form of later versions or
+	// at a cost that is not run here.
 	ErrUnsupportedKey = errors.New("unsupported key")
+
+	// ErrWrongPassphrase: the key is sound, as far as can be told, and encrypted
+	// with another passphrase or another [DirConfig] Key than the caller has, or
+	// the caller has none. Nothing replaces the key.
+	ErrWrongPassphrase = errors.New("wrong passphrase")
+
+	// ErrPlaintext: a key that lies unencrypted where keys are encrypted. Who
+	// can write there may have put it there, so it is not used.
+	ErrPlaintext = errors.New("key is not encrypted")
 )
 
 // A Key signs. It is safe for concurrent use.

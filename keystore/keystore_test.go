@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -25,7 +24,9 @@ func TestMemory(t *testing.T) {
 }
 
 func TestDir(t *testing.T) {
-	keystoretest.Run(t, func(t *testing.T) keystore.KeyStore { return newDir(t, filepath.Join(t.TempDir(), "keys")) })
+	eachMode(t, func(t *testing.T, m mode) {
+		keystoretest.Run(t, func(t *testing.T) keystore.KeyStore { return m.dir(t, newPath(t)) })
+	})
 }
 
 // TestKMS is what somebody writes whose keys are elsewhere.
@@ -101,7 +102,7 @@ func TestListsOfThisPackageAreInOrder(t *testing.T) {
 	for _, s := range []interface {
 		keystore.Generator
 		keystore.Lister
-	}{new(keystore.Memory), newDir(t, filepath.Join(t.TempDir(), "keys"))} {
+	}{new(keystore.Memory), newDir(t, newPath(t)), withPassphrase.dir(t, newPath(t))} {
 		for _, handle := range want {
 			generate(t, s, keystore.Ed25519, handle)
 		}
@@ -118,14 +119,10 @@ func TestListsOfThisPackageAreInOrder(t *testing.T) {
 	}
 }
 
-// newDir makes a Dir, which makes its directory when it needs it.
+// newDir makes a Dir of plaintext.
 func newDir(t *testing.T, path string) *keystore.Dir {
 	t.Helper()
-	d, err := keystore.NewDir(keystore.DirConfig{Path: path, InsecurePlaintext: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return plaintext.dir(t, path)
 }
 
 // generate makes a key that must be made.

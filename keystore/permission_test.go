@@ -17,7 +17,7 @@ import (
 )
 
 // aKeyFile is newKeyFile where the algorithm does not matter.
-func aKeyFile(t *testing.T) keyFile { return newKeyFile(t, keystore.Ed25519) }
+func aKeyFile(t *testing.T) keyFile { return newKeyFile(t, withPassphrase, keystore.Ed25519) }
 
 // wantInsecure checks that Load refuses the key and names the place.
 func wantInsecure(t *testing.T, f keyFile, place string) {
@@ -36,7 +36,11 @@ func chmod(t *testing.T, name string, mode fs.FileMode) {
 }
 
 func TestKST05_AFileThatOthersMayTouchIsInsecure(t *testing.T) {
-	f := aKeyFile(t)
+	eachMode(t, filesThatOthersMayTouch)
+}
+
+func filesThatOthersMayTouch(t *testing.T, m mode) {
+	f := newKeyFile(t, m, keystore.Ed25519)
 	for _, mode := range []fs.FileMode{0o644, 0o640, 0o660, 0o666, 0o604, 0o602, 0o620, 0o610, 0o601, 0o777, 0o040, 0o004} {
 		chmod(t, f.name, mode)
 		wantInsecure(t, f, f.name)

@@ -95,9 +95,9 @@ func printed(t *testing.T) (secrets [][]byte, values []any) {
 	}
 	cryptotest.SetGlobalRandom(t, 2)
 
-	path := filepath.Join(t.TempDir(), "keys")
-	config := keystore.DirConfig{Path: path, InsecurePlaintext: true}
-	d := must(keystore.NewDir(config))
+	path := newPath(t)
+	config := plaintext.config(path)
+	d := open(t, config)
 	made, made2 := generate(t, d, keystore.Ed25519, "in-dir"), generate(t, d, keystore.ES256, "")
 	loaded := must(d.Load(t.Context(), "in-dir"))
 	for _, k := range []keystore.Key{made, made2} {
@@ -113,10 +113,28 @@ func printed(t *testing.T) (secrets [][]byte, values []any) {
 	signed2 := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	bySigner2 := must(keystore.FromSigner("", signed2))
 	secrets = append(secrets, first.Seed(), must(second.Bytes()), signed.Seed(), must(signed2.Bytes()))
-	return secrets, []any{
+	values = []any{
 		m, inMemory, inMemory2, config, d, made, made2, loaded, bySigner, bySigner2,
 		[]keystore.Key{inMemory, made}, keystore.KeyOptions{Handle: "in-memory"}, keystore.Ed25519,
 	}
+	for _, m := range encrypted {
+		more, encrypted := printedEncrypted(t, m, d)
+		secrets, values = append(secrets, more...), append(values, encrypted...)
+	}
+	return secrets, values
+}
+
+// printedEncrypted returns the copy of a key that is printed too, what encrypts
+// it, and what that is made of.
+func printedEncrypted(t *testing.T, m mode, from *keystore.Dir) (secrets [][]byte, values []any) {
+	t.Helper()
+	path := newPath(t)
+	config := m.config(path)
+	d := open(t, config)
+	imported := must(d.Import(t.Context(), from, "in-dir"))
+	loaded := must(d.Load(t.Context(), "in-dir"))
+	_, sealing := masterKeys(t, must(os.ReadFile(filepath.Join(path, "in-dir.jwk.json"))))
+	return [][]byte{[]byte(passphrase), rawKey, sealing}, []any{config, d, imported, loaded}
 }
 
 // walk prints what reflection comes to, in unexported fields too.
@@ -177,7 +195,7 @@ func forms(secret []byte) map[string][]byte {
 }
 
 func TestKST10_ErrorsShowNoPrivateKey(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "keys")
+	path := newPath(t)
 	d := newDir(t, path)
 	generate(t, d, keystore.Ed25519, "handle")
 	name := filepath.Join(path, "handle.jwk.json")

@@ -28,6 +28,7 @@ type child struct {
 	Do     string // the name of one of doings
 	Path   string // of the directory
 	Handle string
+	Mode   mode // "": plaintext
 
 	UID   int // 0: as it is started
 	Umask int // -1: as it is started
@@ -98,11 +99,11 @@ func beChild(text []byte) error {
 			return err
 		}
 	}
-	d, err := keystore.NewDir(keystore.DirConfig{Path: c.Path, InsecurePlaintext: true})
+	d, err := keystore.NewDir(c.Mode.config(c.Path))
 	if err != nil {
 		return err
 	}
-	return do(c, d)
+	return do(c, d.DeriveCheaply())
 }
 
 // doings are what a child can do.
@@ -168,13 +169,17 @@ func share(_ child, d *keystore.Dir) error {
 }
 
 func TestSeveralProcessesShareADir(t *testing.T) {
+	eachMode(t, processesShareADir)
+}
+
+func processesShareADir(t *testing.T, m mode) {
 	const processes = 5
 	path := filepath.Join(t.TempDir(), "new", "keys") // made by one of them
 	var cmds []*exec.Cmd
 	var starts []io.Closer
 	outs, errs := make([]bytes.Buffer, processes), make([]bytes.Buffer, processes)
 	for i := range processes {
-		cmd := child{Do: "share", Path: path, Umask: -1}.command(t)
+		cmd := child{Do: "share", Path: path, Mode: m, Umask: -1}.command(t)
 		cmd.Stdout, cmd.Stderr = &outs[i], &errs[i]
 		start, err := cmd.StdinPipe()
 		if err != nil {
@@ -207,7 +212,7 @@ func TestSeveralProcessesShareADir(t *testing.T) {
 			public[f[1]] = f[2]
 		}
 	}
-	d := newDir(t, path)
+	d := m.dir(t, path)
 	var want []string
 	for i := range shared {
 		handle := fmt.Sprint("shared.", i)
@@ -259,7 +264,7 @@ func TestKST04_TheUmaskDoesNotMatter(t *testing.T) {
 		base, uid := foreign(t)
 		a := filepath.Join(base, "a")
 		path := filepath.Join(a, "keys")
-		c := child{Do: "generate", Path: path, Handle: "handle", UID: uid, Umask: umask}
+		c := child{Do: "generate", Path: path, Handle: "handle", Mode: withPassphrase, UID: uid, Umask: umask}
 		c.run(t)
 		for name, want := range map[string]fs.FileMode{
 			a:                                      fs.ModeDir | 0o700,

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"io"
 	"math/big"
-	"path/filepath"
 	"testing"
 
 	"github.com/keywright/keywright/keystore"
@@ -146,7 +145,7 @@ func TestKeysSignWithAContext(t *testing.T) {
 	cancel()
 	for _, k := range []keystore.Key{
 		generate(t, new(keystore.Memory), keystore.Ed25519, ""),
-		generate(t, newDir(t, filepath.Join(t.TempDir(), "keys")), keystore.Ed25519, ""),
+		generate(t, withPassphrase.dir(t, newPath(t)), keystore.Ed25519, ""),
 		must(keystore.FromSigner("", edKey(t))),
 	} {
 		s, ok := k.(interface {
