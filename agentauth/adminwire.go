@@ -16,6 +16,12 @@ type Agent struct {
 	AdmittedBy   string    `json:"admitted_by,omitempty"` // public id of what has admitted it
 	Disabled     bool      `json:"disabled"`
 	Banned       bool      `json:"banned"` // disabled for good
+
+	// NextKey is the thumbprint of the key that takes the place of the durable one
+	// with its first refresh: see [RotateKey]. "": none.
+	NextKey      string    `json:"next_key,omitempty"`
+	NextKeyAdded time.Time `json:"next_key_added_at,omitzero"`
+	KeySince     time.Time `json:"key_since,omitzero"` // when the durable key took the place of another; zero: it never did
 }
 
 // An Application is that of a key which waits for a person to decide whether it

@@ -17,10 +17,24 @@ func (p *Provider) keyOfAgent(ctx context.Context, id, kid string) (signer, erro
 	switch {
 	case err != nil:
 		return signer{}, err
-	case a == nil || kid != a.jkt:
-		return signer{}, refuse(keywright.CodeUnknownKey, "", errors.New("agentauth: no such key of the agent"))
+	case a == nil:
+		return signer{}, noAgentKey()
 	}
-	return signer{key: a.key, jkt: a.jkt, id: p.agentURL(id), here: true}, nil
+	keys, err := a.keys()
+	if err != nil {
+		return signer{}, err
+	}
+	for _, k := range keys {
+		if k.jkt == kid {
+			k.id, k.here = p.agentURL(id), true
+			return k, nil
+		}
+	}
+	return signer{}, noAgentKey()
+}
+
+func noAgentKey() error {
+	return refuse(keywright.CodeUnknownKey, "", errors.New("agentauth: no such key of the agent"))
 }
 
 // standingAgent returns the agent that has an identifier, or nil for one that is
@@ -50,7 +64,7 @@ func (p *Provider) agentKeyRoutes() []keywright.Route {
 	return []keywright.Route{{Pattern: pattern, Handler: p.agentKeys(pattern)}}
 }
 
-// agentKeys serves the key of one agent as a JWK Set, for scheme jwks: that of an
+// agentKeys serves the keys of one agent as a JWK Set, for scheme jwks: that of an
 // agent that is unknown, disabled or deleted is not found. Servers elsewhere go on
 // with a set that they have for up to a day.
 func (p *Provider) agentKeys(pattern string) http.Handler {
@@ -67,11 +81,7 @@ func (p *Provider) agentKeys(pattern string) http.Handler {
 			case a == nil:
 				return nil, keywright.Errorf(keywright.CodeNotFound, "no agent of this identifier")
 			}
-			jwk, err := publishedJWK(a.key, a.jkt)
-			if err != nil {
-				return nil, err
-			}
-			return json.Marshal(jwkSet{[]json.RawMessage{jwk}})
+			return a.publishedSet()
 		}).ServeHTTP(w, r)
 	})
 }

@@ -3,6 +3,7 @@ package agentauth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -50,6 +51,7 @@ type enrollment struct {
 	Claims       map[string]json.RawMessage `json:"claims,omitempty"`
 	AdmittedBy   string                     `json:"admitted_by,omitempty"`
 	Banned       bool                       `json:"banned,omitempty"`
+	Keys         rotation                   `json:"keys,omitzero"`
 }
 
 // An agentRecord is an agent of a provider.
@@ -98,9 +100,25 @@ func (a *agentRecord) record() (store.Record, error) {
 // stands reports whether the agent may have tokens.
 func (a *agentRecord) stands() bool { return !a.Disabled && !a.Banned }
 
+// unchanged keeps a Commit from taking effect if the agent is another by then.
+func (a *agentRecord) unchanged() store.Op {
+	return store.Check(store.Record{Kind: agent.Kind, ID: a.jkt, Version: a.version})
+}
+
 // agentByID finds the agent that has an identifier, and its owner record. Both are
 // nil where nobody has ever had it, the agent where it was deleted.
 func (p *Provider) agentByID(ctx context.Context, id string) (*agentRecord, *owner, error) {
+	for range 3 {
+		a, o, err := p.findAgent(ctx, id)
+		if err != nil || a == nil || a.isAgent() {
+			return a, o, err
+		}
+		// Its key was switched between the two looks.
+	}
+	return nil, nil, keywright.Wrap(keywright.CodeUnavailable, errors.New("agentauth: the key of "+id+" changes all the time"))
+}
+
+func (p *Provider) findAgent(ctx context.Context, id string) (*agentRecord, *owner, error) {
 	records, err := p.host.Store.Get(ctx, ownerKey(id))
 	if err != nil {
 		return nil, nil, keywright.Wrap(keywright.CodeUnavailable, err)

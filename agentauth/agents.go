@@ -17,10 +17,14 @@ func agentNotFound() error {
 }
 
 func (a *agentRecord) describe() Agent {
-	return Agent{
+	d := Agent{
 		ID: a.Name, Thumbprint: a.jkt, KeyID: a.jkt, PersonServer: a.PersonServer, Scopes: a.Scopes, Created: a.Created,
-		AdmittedBy: a.AdmittedBy, Disabled: !a.stands(), Banned: a.Banned,
+		AdmittedBy: a.AdmittedBy, Disabled: !a.stands(), Banned: a.Banned, KeySince: a.Keys.Since,
 	}
+	if next := a.Keys.Next; next != nil {
+		d.NextKey, d.NextKeyAdded = next.Thumbprint, next.Added
+	}
+	return d
 }
 
 // Agents describes up to limit agents (0: all) behind the one with the identifier
@@ -71,6 +75,11 @@ func (p *Provider) appendAgents(ctx context.Context, agents []Agent, ids []store
 		a, err := p.readAgent(r)
 		if err != nil {
 			return nil, err
+		}
+		if a != nil && !a.isAgent() { // any more
+			if a, _, err = p.agentByID(ctx, a.Name); err != nil {
+				return nil, err
+			}
 		}
 		// A key may have had another identifier before.
 		if p.owns(a) && ownerKey(a.Name).ID == ids[i].ID {
@@ -159,11 +168,12 @@ func (p *Provider) DeleteAgent(ctx context.Context, actor keywright.Principal, i
 		case a == nil:
 			return agentNotFound()
 		}
-		record, err := a.record()
+		ops, err := p.withoutNext(ctx, a)
 		if err != nil {
 			return err
 		}
-		return p.host.Commit(ctx, agentEvent("agent.deleted", actor, a), store.Delete(record))
+		gone := store.Delete(store.Record{Kind: agent.Kind, ID: a.jkt, Version: a.version})
+		return p.host.Commit(ctx, agentEvent("agent.deleted", actor, a), append(ops, gone)...)
 	})
 }
 

@@ -133,7 +133,7 @@ func (p *Provider) hold(ctx context.Context, c enrollCall, to Admitted, found st
 // apply makes the application of a key. Whether somebody else has the agent
 // identifier is for the person to hear, not for the applicant.
 func (p *Provider) apply(ctx context.Context, c enrollCall, to Admitted, now time.Time) (*application, error) {
-	id, ps, err := p.settled(c.Applicant, to)
+	id, ps, err := p.settled(ctx, c.Applicant, to)
 	if err != nil {
 		return nil, err
 	}

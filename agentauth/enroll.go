@@ -72,10 +72,7 @@ func (p *Provider) readEnroll(r *http.Request) (enrollCall, error) {
 	if scheme, credential, err := authorization.Parse(r.Header); err == nil && authorization.Is(scheme, "Bearer") {
 		c.Secret = credential
 	}
-	if err := p.checkApplicant(c.AgentID, c.PersonServer); err != nil {
-		return c, err
-	}
-	return c, checkThumbprint(c.AgentID, c.jkt)
+	return c, p.checkApplicant(c.AgentID, c.PersonServer)
 }
 
 // checkEnrollKey wants the key of the body, where there is one, to be the one that
@@ -166,11 +163,15 @@ func (p *Provider) enroll(ctx context.Context, _ keywright.Principal, c enrollCa
 	return resp, err
 }
 
-// enrollAgain answers an agent that is enrolled with this key.
-func (p *Provider) enrollAgain(ctx context.Context, c enrollCall, a *agentRecord) (enrollResponse, error) {
-	switch {
-	case !p.owns(a):
+// enrollAgain answers the agent that has key, or gets it as its own.
+func (p *Provider) enrollAgain(ctx context.Context, c enrollCall, key *agentRecord) (enrollResponse, error) {
+	if !p.owns(key) {
 		return enrollResponse{}, keywright.Errorf(keywright.CodeConflict, "the key is in use")
+	}
+	a, err := p.holder(ctx, key)
+	switch {
+	case err != nil:
+		return enrollResponse{}, err
 	case !a.stands():
 		return enrollResponse{}, denied(errors.New("agentauth: disabled agent " + a.Name))
 	case c.AgentID != "" && c.AgentID != a.Name:
@@ -178,15 +179,11 @@ func (p *Provider) enrollAgain(ctx context.Context, c enrollCall, a *agentRecord
 	case c.PersonServer != "" && c.PersonServer != a.PersonServer:
 		return enrollResponse{}, keywright.Errorf(keywright.CodeConflict, "the agent is enrolled with another person server")
 	}
-	t, ops, err := p.tokenFor(ctx, a, a.key)
+	t, ops, err := p.tokenFor(ctx, a.agentRecord, a.key)
 	if err != nil {
 		return enrollResponse{}, err
 	}
-	record, err := a.record()
-	if err != nil {
-		return enrollResponse{}, err
-	}
-	return p.enrolled(ctx, "agent.enrolled_again", c, a, t, append(ops, store.Check(record)))
+	return p.enrolled(ctx, "agent.enrolled_again", c, a, t, slices.Concat(ops, a.ops))
 }
 
 // admit asks whether the applicant may be an agent, and makes it one. waits is the
@@ -220,7 +217,7 @@ func (p *Provider) admit(ctx context.Context, c enrollCall, waits store.Record) 
 	if waiting != nil {
 		more = slices.Concat(more, []store.Op{store.Delete(waits)}, p.waitingRoom(waiting, nil))
 	}
-	resp, err := p.enrolled(ctx, "agent.enrolled", c, a, t, slices.Concat(ops, to.Ops, more))
+	resp, err := p.enrolled(ctx, "agent.enrolled", c, holder{agentRecord: a}, t, slices.Concat(ops, to.Ops, more))
 	return enrollAnswer{enrollResponse: resp}, err
 }
 
@@ -248,15 +245,15 @@ func admissionError(err error) error {
 }
 
 // enrolled writes all that an enrolment changes, and answers it.
-func (p *Provider) enrolled(ctx context.Context, event string, c enrollCall, a *agentRecord, t issued, ops []store.Op) (enrollResponse, error) {
+func (p *Provider) enrolled(ctx context.Context, event string, c enrollCall, a holder, t issued, ops []store.Op) (enrollResponse, error) {
 	if c.proof != nil {
 		ops = append(ops, store.Insert(c.proof.seen))
 	}
 	e := keywright.Event{Name: event, Actor: c.jkt, Target: a.Name, Attrs: map[string]string{"jti": t.jti, "admitted_by": a.AdmittedBy}}
-	if err := p.host.Commit(ctx, e, ops...); err != nil {
+	if err := p.host.Commit(ctx, a.event(e), ops...); err != nil {
 		return enrollResponse{}, p.commitError(err)
 	}
-	return p.enrollmentOf(a, t), nil
+	return p.enrollmentOf(a.agentRecord, t), nil
 }
 
 func (p *Provider) enrollmentOf(a *agentRecord, t issued) enrollResponse {

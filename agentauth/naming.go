@@ -22,6 +22,7 @@ type naming struct {
 	jkt     string   // its thumbprint
 	jti     string   // "": it has none
 	expires time.Time
+	rekey   bool   // that other is to take the place of the durable one
 	cnf     signer // the key that it vouches for
 }
 
@@ -87,6 +88,11 @@ func (v *Verifier) completeNaming(n *naming, t *jose.Token, issuer string, now t
 	if claims.Has("jti") {
 		if n.jti, err = claims.String("jti"); err != nil || n.jti == "" || len(n.jti) > maxClaim {
 			return badClaim("jti: want a string")
+		}
+	}
+	if claims.Has("rekey") {
+		if n.rekey, err = claims.Bool("rekey"); err != nil {
+			return badClaim("rekey: want true or false")
 		}
 	}
 	if claims.Has("sub") {

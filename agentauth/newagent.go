@@ -20,7 +20,7 @@ import (
 // newAgent makes the records of an agent that is admitted. Ops of the admission are
 // the caller's to add.
 func (p *Provider) newAgent(ctx context.Context, c Applicant, key jose.Key, to Admitted) (*agentRecord, []store.Op, error) {
-	id, ps, err := p.settled(c, to)
+	id, ps, err := p.settled(ctx, c, to)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,13 +42,13 @@ func (p *Provider) newAgent(ctx context.Context, c Applicant, key jose.Key, to A
 
 // settled is who an applicant becomes, by what it has asked for and what its
 // admission says.
-func (p *Provider) settled(c Applicant, to Admitted) (id, ps string, err error) {
+func (p *Provider) settled(ctx context.Context, c Applicant, to Admitted) (id, ps string, err error) {
 	id = cmp.Or(to.AgentID, c.AgentID, AgentID{c.Thumbprint, p.domain}.String())
 	ps = cmp.Or(to.PersonServer, c.PersonServer)
 	if err := p.checkApplicant(id, ps); err != nil {
 		return "", "", err
 	}
-	if err := checkThumbprint(id, c.Thumbprint); err != nil {
+	if err := p.checkThumbprint(ctx, id, c.Thumbprint); err != nil {
 		return "", "", err
 	}
 	if err := p.checkAdmitted(to); err != nil {
@@ -58,14 +58,23 @@ func (p *Provider) settled(c Applicant, to Admitted) (id, ps string, err error) 
 }
 
 // checkThumbprint leaves names that look like a thumbprint to who has the key: it
-// is the name of a key that asks for none.
-func checkThumbprint(agentID, jkt string) error {
+// is the name of a key that asks for none. An agent that has another key now may
+// still come back to its own.
+func (p *Provider) checkThumbprint(ctx context.Context, agentID, jkt string) error {
 	local, _, _ := strings.Cut(strings.TrimPrefix(agentID, "aauth:"), "@")
 	sum, err := base64.RawURLEncoding.Strict().DecodeString(local)
-	if err == nil && len(sum) == sha256.Size && local != jkt {
-		return keywright.Errorf(keywright.CodeInvalidRequest, "agent_id: the name looks like the thumbprint of another key")
+	if err != nil || len(sum) != sha256.Size || local == jkt {
+		return nil
 	}
-	return nil
+	records, err := p.host.Store.Get(ctx, ownerKey(agentID))
+	if err != nil {
+		return err
+	}
+	o, err := readOwner(records[0])
+	if err == nil && (o == nil || o.Thumbprint != jkt) {
+		err = keywright.Errorf(keywright.CodeInvalidRequest, "agent_id: the name looks like the thumbprint of another key")
+	}
+	return err
 }
 
 func (p *Provider) checkAdmitted(to Admitted) error {

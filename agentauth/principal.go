@@ -108,6 +108,9 @@ func (v *Verifier) enrolled(ctx context.Context, proof *proof, who *keywright.Pr
 		return nil
 	}
 	a, err := agent.Standing(ctx, v.host.Store, proof.agent)
+	if errors.Is(err, agent.ErrRefused) {
+		a, err = v.rotated(ctx, proof)
+	}
 	switch {
 	case errors.Is(err, agent.ErrRefused):
 		return denied(err)

@@ -64,6 +64,7 @@ type ProviderLimits struct {
 type ProviderPaths struct {
 	Enroll   string // /enrol
 	Refresh  string // /refresh
+	Rekey    string // /rekey
 	SubAgent string // /subagent
 	JWKS     string // /jwks.json
 	Agents   string // /agents, below which the keys of single agents are
@@ -161,7 +162,7 @@ func (p *Provider) Register(mux *http.ServeMux, prefix string) {
 
 // providerPolicies are those of the endpoints. What they admit is written in one
 // Commit with the marker of the request.
-type providerPolicies struct{ enroll, refresh, subAgent, poll policy }
+type providerPolicies struct{ enroll, refresh, rekey, subAgent, poll policy }
 
 func newProviderPolicies() (providerPolicies, error) {
 	var ps providerPolicies
@@ -171,6 +172,7 @@ func newProviderPolicies() (providerPolicies, error) {
 	}{
 		{&ps.enroll, Policy{Schemes: []Scheme{SchemeHWK}, Pseudonyms: true, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
 		{&ps.refresh, Policy{Schemes: []Scheme{SchemeHWK, SchemeJKTJWT}, Pseudonyms: true, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
+		{&ps.rekey, Policy{Schemes: []Scheme{SchemeJKTJWT}, Pseudonyms: true, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
 		{&ps.subAgent, Policy{Schemes: []Scheme{SchemeJWT}, CoverBody: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
 		{&ps.poll, Policy{Schemes: []Scheme{SchemeHWK}, Pseudonyms: true, Replay: ReplayAll, MaxBody: maxEndpointBody}},
 	} {
@@ -189,7 +191,7 @@ func (paths ProviderPaths) withDefaults() ProviderPaths {
 		to    *string
 		usual string
 	}{
-		{&paths.Enroll, "/enrol"}, {&paths.Refresh, "/refresh"}, {&paths.SubAgent, "/subagent"}, {&paths.JWKS, "/jwks.json"},
+		{&paths.Enroll, "/enrol"}, {&paths.Refresh, "/refresh"}, {&paths.Rekey, "/rekey"}, {&paths.SubAgent, "/subagent"}, {&paths.JWKS, "/jwks.json"},
 		{&paths.Agents, "/agents"}, {&paths.AdminAPI, "/api/aauth/agents"},
 	} {
 		if *f.to == "" {

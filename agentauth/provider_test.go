@@ -144,13 +144,14 @@ func TestProviderSlowsDown(t *testing.T) {
 func TestProviderMetadata(t *testing.T) {
 	w := newWorld(t, worldConfig{provider: func(c *agentauth.ProviderConfig) {
 		c.About = agentauth.About{Name: "Agents", PolicyURI: "https://ap.example/policy"}
-		c.Paths = agentauth.ProviderPaths{Enroll: "/v1/enroll", Refresh: "/v1/refresh"}
+		c.Paths = agentauth.ProviderPaths{Enroll: "/v1/enroll", Refresh: "/v1/refresh", Rekey: "/v1/rekey"}
 	}})
 	a := w.do(w.request("GET", "/.well-known/aauth-agent.json", ""))
 	got := a.json(t)
 	delete(got, "subagent_endpoint")
 	if diff := cmp.Diff(map[string]any{
 		"issuer": issuer, "jwks_uri": issuer + "/jwks.json", "enrol_endpoint": issuer + "/v1/enroll", "refresh_endpoint": issuer + "/v1/refresh",
+		"rekey_endpoint":        issuer + "/v1/rekey",
 		"accept_signature_algs": []any{"Ed25519", "ES256"}, "name": "Agents", "policy_uri": "https://ap.example/policy",
 	}, got); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)

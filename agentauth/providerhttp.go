@@ -23,6 +23,7 @@ func (p *Provider) Routes() []keywright.Route {
 		{Pattern: p.paths.JWKS, Handler: p.keys.Handler()},
 		{Pattern: p.paths.Enroll, Handler: signedEndpoint(p, "enroll", p.readEnroll, p.enroll)},
 		{Pattern: p.paths.Refresh, Handler: signedEndpoint(p, "refresh", p.readRefresh, p.refresh)},
+		{Pattern: p.paths.Rekey, Handler: signedEndpoint(p, "rekey", p.readRekey, p.rekey)},
 	}
 	return slices.Concat(routes, p.approvalRoutes(), p.subAgentRoutes(), p.agentKeyRoutes(), p.adminRoutes())
 }
@@ -75,7 +76,8 @@ func (s *SigningKeys) Handler() http.Handler {
 func (p *Provider) metadata(context.Context) (json.RawMessage, error) {
 	return json.Marshal(providerMetadata{
 		Issuer: p.issuer, JWKSURI: p.base + p.paths.JWKS, EnrollEndpoint: p.base + p.paths.Enroll,
-		RefreshEndpoint: p.base + p.paths.Refresh, SubAgentEndpoint: p.base + p.paths.SubAgent, Algorithms: strings.Split(acceptedAlgorithms, ", "), wireAbout: wireAbout(p.about),
+		RefreshEndpoint: p.base + p.paths.Refresh, RekeyEndpoint: p.base + p.paths.Rekey, SubAgentEndpoint: p.base + p.paths.SubAgent,
+		Algorithms: strings.Split(acceptedAlgorithms, ", "), wireAbout: wireAbout(p.about),
 	})
 }
 

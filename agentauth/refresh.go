@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/keywright/keywright"
@@ -25,7 +26,12 @@ type refreshCall struct {
 }
 
 func (p *Provider) readRefresh(r *http.Request) (refreshCall, error) {
-	proof, err := p.verified(r, p.policies.refresh)
+	return p.readKeys(r, p.policies.refresh)
+}
+
+// readKeys reads a request that goes by its keys alone.
+func (p *Provider) readKeys(r *http.Request, rules policy) (refreshCall, error) {
+	proof, err := p.verified(r, rules)
 	if err != nil {
 		return refreshCall{}, err
 	}
@@ -58,31 +64,42 @@ func (p *Provider) refresh(ctx context.Context, _ keywright.Principal, c refresh
 			return p.callers.refuse(ctx, denied(errors.New("agentauth: no agent with key "+c.jkt)))
 		}
 		return p.callers.admitKnown(ctx, c.jkt, func() error {
-			resp, err = p.refreshed(ctx, c, a, records[0])
+			resp, err = p.refreshed(ctx, c, a)
 			return err
 		})
 	})
 	return resp, err
 }
 
-// refreshed makes the token for an agent that was found in r.
-func (p *Provider) refreshed(ctx context.Context, c refreshCall, a *agentRecord, r store.Record) (refreshResponse, error) {
-	if !a.stands() {
+// refreshed makes the token for the agent that has key, or gets it as its own.
+func (p *Provider) refreshed(ctx context.Context, c refreshCall, key *agentRecord) (refreshResponse, error) {
+	a, err := p.holder(ctx, key)
+	switch {
+	case err != nil:
+		return refreshResponse{}, err
+	case !a.stands():
 		return refreshResponse{}, denied(errors.New("agentauth: disabled agent " + a.Name))
 	}
-	t, ops, err := p.tokenFor(ctx, a, c.token)
+	t, ops, err := p.tokenFor(ctx, a.agentRecord, c.token)
 	if err != nil {
 		return refreshResponse{}, err
 	}
-	ops = append(ops, store.Check(r), store.Insert(c.proof.seen))
-	if n := c.proof.named; n != nil {
-		ops = append(ops, store.Insert(n.marker()))
-	}
+	ops = slices.Concat(ops, a.ops, c.markers())
 	e := keywright.Event{Name: "agent.refreshed", Actor: c.jkt, Target: a.Name, Attrs: map[string]string{"jti": t.jti}}
-	if err := p.host.Commit(ctx, e, ops...); err != nil {
+	if err := p.host.Commit(ctx, a.event(e), ops...); err != nil {
 		return refreshResponse{}, refreshError(replayedAt(p.policies.refresh, err))
 	}
 	return refreshResponse{AgentToken: t.text, ExpiresIn: int64(t.life / time.Second)}, nil
+}
+
+// markers are the ops after which neither the request nor its naming JWT is good
+// again.
+func (c refreshCall) markers() []store.Op {
+	ops := []store.Op{store.Insert(c.proof.seen)}
+	if n := c.proof.named; n != nil {
+		ops = append(ops, store.Insert(n.marker()))
+	}
+	return ops
 }
 
 // marker is the record that a naming JWT was used.

@@ -21,6 +21,7 @@ import (
 type SignOptions struct {
 	Token   string        // an AAuth token that is bound to the key: scheme jwt
 	Durable crypto.Signer // the enrolled key, which vouches for the one that signs: scheme jkt-jwt
+	Rekey   bool          // with Durable: the one that signs is to take its place
 
 	Server string // the identifier of a server that publishes the key: scheme jwks_uri
 	Role   Role   // in which Server publishes it
@@ -107,6 +108,8 @@ func (o SignOptions) check() error {
 	switch {
 	case ways > 1:
 		return errors.New("SignOptions: want one of Token, Durable, Server and URL")
+	case o.Rekey && o.Durable == nil:
+		return errors.New("SignOptions: Rekey wants Durable")
 	case strings.Trim(o.Token, tokenCharacters) != "":
 		return errors.New("SignOptions.Token is not the text of a token")
 	case o.Server != "" && (o.Role == "" || o.KeyID == ""):
@@ -159,7 +162,7 @@ func (o SignOptions) keyMember(key crypto.Signer) (string, error) {
 	case o.Token != "":
 		return fmt.Sprintf("jwt;jwt=%q", o.Token), nil
 	case o.Durable != nil:
-		naming, err := nameKey(o.Durable, public, o.Created)
+		naming, err := o.nameKey(public)
 		return fmt.Sprintf("jkt-jwt;jwt=%q", naming), err
 	case o.Server != "":
 		return fmt.Sprintf("jwks_uri;id=%q;dwk=%q;kid=%q", o.Server, o.Role, o.KeyID), nil
@@ -181,9 +184,9 @@ func (o SignOptions) keyMember(key crypto.Signer) (string, error) {
 	return member, nil
 }
 
-// nameKey makes a naming JWT, in which durable vouches for key.
-func nameKey(durable crypto.Signer, key jose.Key, now time.Time) (string, error) {
-	public, err := jose.PublicKey(durable.Public())
+// nameKey makes a naming JWT, in which the durable key vouches for key.
+func (o SignOptions) nameKey(key jose.Key) (string, error) {
+	public, err := jose.PublicKey(o.Durable.Public())
 	if err != nil {
 		return "", err
 	}
@@ -195,7 +198,8 @@ func nameKey(durable crypto.Signer, key jose.Key, now time.Time) (string, error)
 	if err != nil {
 		return "", err
 	}
-	return jose.Sign(durable, jose.Header{Algorithm: algorithmOf(public), Type: namingType, SelfSigned: true}, namingClaims{
-		Issuer: urnPrefix + jkt, IssuedAt: now.Unix(), Expires: now.Add(namingLife).Unix(), ID: rand.Text(), Confirmation: confirmation{jwk},
+	return jose.Sign(o.Durable, jose.Header{Algorithm: algorithmOf(public), Type: namingType, SelfSigned: true}, namingClaims{
+		Issuer: urnPrefix + jkt, IssuedAt: o.Created.Unix(), Expires: o.Created.Add(namingLife).Unix(), ID: rand.Text(),
+		Confirmation: confirmation{jwk}, Rekey: o.Rekey,
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/keywright/keywright"
-	"github.com/keywright/keywright/internal/agent"
 	"github.com/keywright/keywright/internal/endpoint"
 	"github.com/keywright/keywright/internal/jose"
 	"github.com/keywright/keywright/store"
@@ -77,9 +76,13 @@ func (p *Provider) subAgentKey(c subAgentCall, req subAgentRequest) (jose.Key, e
 	case err != nil:
 		return jose.Key{}, err
 	case jkt == c.proof.jkt, jkt == c.parent.owner:
-		return jose.Key{}, keywright.Errorf(keywright.CodeInvalidRequest, "jwk: a sub-agent has a key of its own")
+		return jose.Key{}, notItsOwn()
 	}
 	return key, nil
+}
+
+func notItsOwn() error {
+	return keywright.Errorf(keywright.CodeInvalidRequest, "jwk: a sub-agent has a key of its own")
 }
 
 // issueSubAgent gives a sub-agent a token that ends with its parent's. Nothing is
@@ -87,27 +90,29 @@ func (p *Provider) subAgentKey(c subAgentCall, req subAgentRequest) (jose.Key, e
 func (p *Provider) issueSubAgent(ctx context.Context, _ keywright.Principal, c subAgentCall) (subAgentResponse, error) {
 	var resp subAgentResponse
 	err := endpoint.Retry(func() error {
-		records, err := p.host.Store.Get(ctx, agent.Key(c.parent.owner))
-		if err != nil {
-			return err
-		}
-		a, err := p.readAgent(records[0])
+		a, _, err := p.agentByID(ctx, c.parent.subject)
 		switch {
 		case err != nil:
 			return err
-		case !p.owns(a) || !a.stands() || !c.parent.isOf(a.Record):
+		case a == nil || !a.stands() || !c.parent.isOf(a.Record):
 			return p.callers.refuse(ctx, denied(errors.New("agentauth: no agent "+c.parent.subject+", or a disabled one")))
 		}
 		return p.callers.admitKnown(ctx, a.jkt, func() error {
-			resp, err = p.subAgentOf(ctx, c, a, records[0])
+			resp, err = p.subAgentOf(ctx, c, a)
 			return err
 		})
 	})
 	return resp, err
 }
 
-// subAgentOf makes the token for a sub-agent of an agent that was found in r.
-func (p *Provider) subAgentOf(ctx context.Context, c subAgentCall, a *agentRecord, r store.Record) (subAgentResponse, error) {
+// subAgentOf makes the token for a sub-agent of an agent.
+func (p *Provider) subAgentOf(ctx context.Context, c subAgentCall, a *agentRecord) (subAgentResponse, error) {
+	switch jkt, err := c.key.Thumbprint(); {
+	case err != nil:
+		return subAgentResponse{}, err
+	case jkt == a.jkt, a.Keys.Next.is(jkt):
+		return subAgentResponse{}, notItsOwn()
+	}
 	t, ops, err := p.recorded(ctx, a, agentClaims{
 		subject: c.id, parent: a.Name, ps: c.parent.ps, key: c.key, life: a.TokenLife, notAfter: c.parent.expires,
 	})
@@ -117,7 +122,7 @@ func (p *Provider) subAgentOf(ctx context.Context, c subAgentCall, a *agentRecor
 	case t.life <= 0: // within Compat.ExpSkew
 		return subAgentResponse{}, refuse(keywright.CodeExpiredJWT, "", nil)
 	}
-	ops = append(ops, store.Check(r), store.Insert(c.proof.seen))
+	ops = append(ops, a.unchanged(), store.Insert(c.proof.seen))
 	e := keywright.Event{Name: "agent.subagent_issued", Actor: c.proof.jkt, Target: c.id, Attrs: map[string]string{"jti": t.jti, "parent_agent": a.Name}}
 	if err := p.host.Commit(ctx, e, ops...); err != nil {
 		return subAgentResponse{}, p.policies.subAgent.challenged(replayed(err))

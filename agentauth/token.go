@@ -1,6 +1,7 @@
 package agentauth
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,7 +42,7 @@ type token struct {
 	expires time.Time
 	key     signer    // cnf
 	revoked store.Key // of the record that there is when the token was withdrawn
-	owner   string    // thumbprint of the agent's durable key, where this server is the issuer
+	owner   string    // thumbprint of the agent's durable key when the token was verified, where this server is the issuer
 	claims  json.RawMessage
 }
 
@@ -121,17 +122,17 @@ func (v *Verifier) readToken(ctx context.Context, text string, p policy, now tim
 	return t, nil
 }
 
+// agentID is the agent that an agent token is of, or of whose sub-agent.
+func (t *token) agentID() string { return cmp.Or(t.parent, t.subject) }
+
 // findOwner finds the record behind an agent token of this server. An identifier
-// never changes hands, so once is enough.
+// never changes hands, so once is enough, and a key that it has left says so.
 func (v *Verifier) findOwner(ctx context.Context, t *token) error {
 	p := v.local(t.issuer)
 	if p == nil || t.typ != AgentToken {
 		return nil
 	}
-	id := t.subject
-	if t.parent != "" {
-		id = t.parent
-	}
+	id := t.agentID()
 	_, o, err := p.agentByID(ctx, id)
 	switch {
 	case err != nil:

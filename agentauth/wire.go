@@ -58,6 +58,7 @@ type providerMetadata struct {
 	JWKSURI          string   `json:"jwks_uri"`
 	EnrollEndpoint   string   `json:"enrol_endpoint"`
 	RefreshEndpoint  string   `json:"refresh_endpoint"`
+	RekeyEndpoint    string   `json:"rekey_endpoint"` // of our own: no draft has it
 	SubAgentEndpoint string   `json:"subagent_endpoint,omitempty"`
 	Algorithms       []string `json:"accept_signature_algs"`
 	wireAbout
@@ -69,6 +70,7 @@ type namingClaims struct {
 	Expires      int64        `json:"exp"`
 	ID           string       `json:"jti"`
 	Confirmation confirmation `json:"cnf"`
+	Rekey        bool         `json:"rekey,omitempty"` // the key of cnf is to take the place of the one that signs
 }
 
 // subAgentRequest asks for a token of a sub-agent.

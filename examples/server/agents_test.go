@@ -72,7 +72,7 @@ func TestAgentDocuments(t *testing.T) {
 	for path, want := range map[string]map[string]string{
 		agentauth.MetadataPath: {
 			"issuer": agentURL, "jwks_uri": agentURL + "/jwks.json",
-			"enrol_endpoint": agentURL + "/enrol", "refresh_endpoint": agentURL + "/refresh", "subagent_endpoint": agentURL + "/subagent",
+			"enrol_endpoint": agentURL + "/enrol", "refresh_endpoint": agentURL + "/refresh", "rekey_endpoint": agentURL + "/rekey", "subagent_endpoint": agentURL + "/subagent",
 		},
 		agentauth.ResourceMetadataPath: {
 			"issuer": agentURL, "jwks_uri": agentURL + "/resource/jwks.json", "access_mode": "agent-token", "revocation_endpoint": agentURL + "/resource/revoke",
