@@ -63,7 +63,7 @@ var steps = []struct {
 }
 
 func TestAgentOnNode(t *testing.T) {
-	dir := installAgent(t)
+	dir := installNode(t)
 	server := startServer(t, openAdmission)
 	for _, algorithm := range []string{"Ed25519", "ES256"} {
 		t.Run(algorithm, func(t *testing.T) {
@@ -132,7 +132,7 @@ func checkTokens(t *testing.T, answers []answer) {
 
 // A key that was lost with the process would make the agent another one.
 func TestAgentOnNodeComesBack(t *testing.T) {
-	dir := installAgent(t)
+	dir := installNode(t)
 	server := startServer(t, openAdmission)
 	state := []string{"--state", t.TempDir(), "--agent-id", "", server}
 	first := runAgent[answer](t, dir, append(state, "enrol")...)
@@ -147,7 +147,7 @@ func TestAgentOnNodeComesBack(t *testing.T) {
 // The client is worth something only as long as it sends what the specification
 // shows.
 func TestAgentOnNodeSendsPublishedRequests(t *testing.T) {
-	dir := installAgent(t)
+	dir := installNode(t)
 	file, err := filepath.Abs("../../../shared/vectors/aauth/requests.json")
 	if err != nil {
 		t.Fatal(err)

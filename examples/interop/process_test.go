@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -99,34 +101,58 @@ func readLog(log io.Reader, text *bytes.Buffer, addr chan<- string) {
 	}
 }
 
-// installAgent makes a copy of the Node program with its one dependency, as the
-// lock file has it, and returns the folder.
-func installAgent(t *testing.T) string {
+// nodeDir is where the Node programs are installed, for all tests.
+var nodeDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if nodeDir, err = os.MkdirTemp("", "keywright-interop-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(nodeDir) // at worst it stays among the system's temporary files
+	os.Exit(code)
+}
+
+// installNode returns the folder of the Node programs, with what they depend on as
+// the lock file has it. Nothing is to be written there.
+func installNode(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(name); err != nil {
 			missing(t, "the program "+name+" is not installed")
 		}
 	}
-	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", "agent.mjs", "sign.mjs", "vectors.mjs"} {
-		b, err := os.ReadFile(filepath.Join("node", name))
+	if err := installed(); err != nil {
+		missing(t, err.Error())
+	}
+	return nodeDir
+}
+
+var installed = sync.OnceValue(func() error {
+	files, err := filepath.Glob("node/*.*") // programs, and what npm is to install
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
-			t.Fatal(err)
+		if err := os.WriteFile(filepath.Join(nodeDir, filepath.Base(file)), b, 0o600); err != nil {
+			return err
 		}
 	}
 	npm := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	npm.Dir = dir
+	npm.Dir = nodeDir
 	if out, err := npm.CombinedOutput(); err != nil {
-		missing(t, "npm ci: "+err.Error()+"\n"+string(out))
+		return fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
-	return dir
-}
+	return nil
+})
 
-// runAgent runs the Node program in dir and decodes the lines it prints.
+// runAgent runs the Node agent in dir and decodes the lines it prints.
 func runAgent[Line any](t *testing.T, dir string, args ...string) []Line {
 	t.Helper()
 	node := exec.Command("node", append([]string{"agent.mjs"}, args...)...)

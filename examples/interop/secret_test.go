@@ -44,7 +44,7 @@ func startWithSecret(t *testing.T) (server, secret string) {
 }
 
 func TestAgentOnNodeWithSecret(t *testing.T) {
-	dir := installAgent(t)
+	dir := installNode(t)
 	server, secret := startWithSecret(t)
 	state := t.TempDir()
 	for _, run := range []struct {
