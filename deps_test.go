@@ -32,7 +32,7 @@ var (
 		"internal/agent", "internal/apicall", "internal/authorization", "internal/egress", "internal/endpoint", "internal/httpsig",
 		"internal/jose", "internal/limit", "internal/oidc", "internal/strictjson", "internal/token",
 	}
-	public    = []string{"", "agentauth", "bootstrap", "exchange", "keystore", "provisioning", "provisioning/ldapuser", "store", "store/storetest", "store/sqlstore"}
+	public    = []string{"", "agentauth", "bootstrap", "exchange", "keystore", "keystore/pkcs11store", "provisioning", "provisioning/ldapuser", "store", "store/storetest", "store/sqlstore"}
 	mechanism = room{rooms: append([]string{"", "store"}, workshops...)}
 )
 
@@ -62,6 +62,7 @@ var rooms = map[string]room{
 
 	// Modules of their own. A store chooses no driver for its host.
 	"store/sqlstore":        {rooms: []string{"store"}},
+	"keystore/pkcs11store":  {rooms: []string{"keystore"}, libs: []string{"github.com/miekg/pkcs11"}},
 	"provisioning/ldapuser": {rooms: []string{""}, libs: []string{"github.com/go-ldap/ldap/v3", "github.com/go-asn1-ber/asn1-ber"}},
 	"examples":              {rooms: public, libs: []string{"*"}},
 	"internal/peerbench":    {libs: []string{"*"}},

@@ -52,11 +52,11 @@ func (f fixed) Renew(context.Context, Credential) (Credential, error) {
 }
 
 // compile prepares c for signing.
-func (c Credential) compile(now time.Time) (signingKey, error) {
+func (c Credential) compile(ctx context.Context, now time.Time) (signingKey, error) {
 	if c.Key == nil {
 		return signingKey{}, errors.New("agentauth: a Credential without a key")
 	}
 	o := c.As
 	o.Created = now
-	return o.compile(c.Key)
+	return o.compile(ctx, c.Key)
 }

@@ -122,8 +122,8 @@ func (c RotateConfig) endpoint(ctx context.Context, rem remote) (string, error) 
 
 // successor is the enrolment of the key that comes after old.
 func (c RotateConfig) successor(old keystore.Key) (EnrollConfig, error) {
-	as := EnrollConfig{Keys: c.Keys, Key: c.Next}
-	if as.Key.Handle != "" {
+	as := EnrollConfig{Provider: c.Provider, Keys: c.Keys, Options: EnrollOptions{Key: c.Next}, Development: c.Development}
+	if c.Next.Handle != "" {
 		return as, nil
 	}
 	public, err := jose.PublicKey(old.Public())
@@ -132,6 +132,6 @@ func (c RotateConfig) successor(old keystore.Key) (EnrollConfig, error) {
 	}
 	jkt, err := public.Thumbprint()
 	sum := sha256.Sum256([]byte("after\x00" + jkt))
-	as.Key.Handle = "agent-" + base64.RawURLEncoding.EncodeToString(sum[:16])
+	as.Options.Key.Handle = "agent-" + base64.RawURLEncoding.EncodeToString(sum[:16])
 	return as, err
 }

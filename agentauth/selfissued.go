@@ -48,6 +48,8 @@ type SelfIssuer struct {
 	kept atomic.Pointer[keptToken]
 }
 
+var _ Identity = (*SelfIssuer)(nil)
+
 // A keptToken is one that is bound to the key that has signed it.
 type keptToken struct {
 	issued
@@ -141,18 +143,37 @@ func (s *SelfIssuer) issue(signer crypto.Signer, kid string, key crypto.PublicKe
 // Sign signs r as the agent that the service is, as [SignRequest] does, with the
 // active signing key and a token that is kept until 5 minutes before it expires.
 func (s *SelfIssuer) Sign(ctx context.Context, r *http.Request) error {
-	signer, kid, err := s.keys.signer(ctx)
+	c, err := s.Credential(ctx)
 	if err != nil {
 		return err
 	}
-	now := s.host.Hooks.Now()
+	o := c.As
+	o.Created = s.host.Hooks.Now()
+	return SignRequest(r, c.Key, o)
+}
+
+// Credential implements [Identity]: the active signing key, and a token that is kept
+// until 5 minutes before it expires.
+func (s *SelfIssuer) Credential(ctx context.Context) (Credential, error) {
+	signer, kid, err := s.keys.signer(ctx)
+	if err != nil {
+		return Credential{}, err
+	}
 	t := s.kept.Load()
-	if t == nil || t.kid != kid || !now.Before(t.expires.Add(-minTokenLife)) {
+	if t == nil || t.kid != kid || !s.host.Hooks.Now().Before(t.expires.Add(-minTokenLife)) {
 		t = &keptToken{kid: kid}
 		if t.issued, err = s.issue(signer, kid, signer.Public()); err != nil {
-			return err
+			return Credential{}, err
 		}
 		s.kept.Store(t)
 	}
-	return SignRequest(r, signer, SignOptions{Token: t.text, Created: now})
+	return Credential{Key: signer, As: SignOptions{Token: t.text}, Expires: t.expires}, nil
+}
+
+// Renew implements [Identity]: another token, perhaps of another key.
+func (s *SelfIssuer) Renew(ctx context.Context, refused Credential) (Credential, error) {
+	if t := s.kept.Load(); t != nil && t.text == refused.As.Token {
+		s.kept.CompareAndSwap(t, nil)
+	}
+	return s.Credential(ctx)
 }

@@ -182,12 +182,12 @@ func (s *SigningKeys) load(ctx context.Context, k ringKey) (keystore.Key, error)
 
 // A contextSigner asks a key with ctx, if the key can be asked so.
 type contextSigner struct {
-	keystore.Key
+	crypto.Signer
 	ctx context.Context
 }
 
 func (s contextSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	return keystore.Sign(s.ctx, s.Key, digest, opts)
+	return keystore.Sign(s.ctx, s.Signer, digest, opts)
 }
 
 // sign makes a token of claims with the active key.

@@ -2,6 +2,7 @@ package agentauth
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"encoding/json"
@@ -43,13 +44,11 @@ const namingLife = 5 * time.Minute
 // type, which must be there, and its digest, which is set; and Authorization,
 // where it is. Nothing of r must change after that. The body is read, and put
 // back. The host of r's URL, or r.Host, is part of what is signed: it must be one
-// that the server knows as its own.
+// that the server knows as its own. A key with SignContext, see [keystore.Sign], is
+// called with r's context.
 func SignRequest(r *http.Request, key crypto.Signer, o SignOptions) error {
 	if key == nil {
 		return errors.New("agentauth: sign: no key")
-	}
-	if err := o.check(); err != nil {
-		return fmt.Errorf("agentauth: sign: %w", err)
 	}
 	if o.Created.IsZero() {
 		o.Created = time.Now()
@@ -61,36 +60,47 @@ func SignRequest(r *http.Request, key crypto.Signer, o SignOptions) error {
 	for _, name := range o.Components {
 		components = addComponent(components, name)
 	}
-	k, err := o.compile(key)
+	k, err := o.compile(r.Context(), key)
 	if err != nil {
-		return fmt.Errorf("agentauth: sign: %w", err)
+		return err
 	}
-	return k.sign(r, components, o.Created, o.Expires)
+	return k.sign(r, components, func([]byte) (created, expires time.Time) { return o.Created, o.Expires })
 }
 
 // A signingKey is a key with what the requests say of it that it signs.
 type signingKey struct {
 	signer crypto.Signer
-	member string // of Signature-Key
+	key    httpsig.SigningKey
 }
 
-// compile prepares key to sign as o says. The result is good until o.Durable's word
-// for it ends, if there is one.
-func (o SignOptions) compile(key crypto.Signer) (signingKey, error) {
-	member, err := o.keyMember(key)
-	return signingKey{key, member}, err
+// compile checks o and key, and prepares key to sign so. The result is good until
+// o.Durable's word for it ends, if there is one.
+func (o SignOptions) compile(ctx context.Context, key crypto.Signer) (signingKey, error) {
+	member := ""
+	err := o.check()
+	if err == nil {
+		member, err = o.keyMember(ctx, key)
+	}
+	if err != nil {
+		return signingKey{}, fmt.Errorf("agentauth: sign: %w", err)
+	}
+	k, err := httpsig.NewSigningKey(key.Public(), "", member)
+	if err != nil {
+		return signingKey{}, fmt.Errorf("agentauth: sign: %w", err)
+	}
+	return signingKey{key, k}, nil
 }
 
-// sign sets the fields of a signature of r.
-func (k signingKey) sign(r *http.Request, components []string, created, expires time.Time) error {
+// sign sets the fields of a signature of r, which stamp dates.
+func (k signingKey) sign(r *http.Request, components []string, stamp func(covered []byte) (created, expires time.Time)) error {
 	host := r.Host
 	if host == "" {
 		host = r.URL.Host
 	}
-	err := httpsig.Sign(r, httpsig.Signing{
-		Authority: httpsig.Authority(host, r.URL.Scheme == "https" || r.URL.Scheme == "" && r.TLS != nil),
-		Key:       k.member, Components: components, Created: created, Expires: expires,
-	}, k.signer)
+	err := k.key.Sign(r, httpsig.Signing{
+		Authority:  httpsig.Authority(host, r.URL.Scheme == "https" || r.URL.Scheme == "" && r.TLS != nil),
+		Components: components, Stamp: stamp,
+	}, contextSigner{k.signer, r.Context()})
 	if err != nil {
 		return fmt.Errorf("agentauth: sign: %w", err)
 	}
@@ -125,7 +135,6 @@ func prepare(r *http.Request) ([]string, error) {
 	if r.Header == nil {
 		r.Header = make(http.Header)
 	}
-	components := []string{"@method", "@authority", "@path"}
 	var body []byte
 	if r.Body != nil && r.Body != http.NoBody {
 		var err error
@@ -137,23 +146,34 @@ func prepare(r *http.Request) ([]string, error) {
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		r.ContentLength = int64(len(body))
 	}
-	if len(body) == 0 {
+	digest := ""
+	if len(body) > 0 {
+		digest = httpsig.Digest(body)
+	}
+	return cover(r.Header, digest)
+}
+
+// cover sets the digest of a body, "" for none, and lists what is always covered.
+func cover(h http.Header, digest string) ([]string, error) {
+	components := make([]string, 0, 8)
+	components = append(components, "@method", "@authority", "@path")
+	if digest == "" {
 		components = append(components, "signature-key")
 	} else {
-		if r.Header.Get("Content-Type") == "" {
+		if h.Get("Content-Type") == "" {
 			return nil, errors.New("a body without Content-Type")
 		}
-		r.Header.Set("Content-Digest", httpsig.Digest(body))
+		h.Set("Content-Digest", digest)
 		components = append(components, "content-type", "signature-key", "content-digest")
 	}
-	if r.Header.Get("Authorization") != "" {
+	if len(h["Authorization"]) > 0 {
 		components = append(components, "authorization")
 	}
 	return components, nil
 }
 
 // keyMember is the value of Signature-Key.
-func (o SignOptions) keyMember(key crypto.Signer) (string, error) {
+func (o SignOptions) keyMember(ctx context.Context, key crypto.Signer) (string, error) {
 	public, err := jose.PublicKey(key.Public())
 	if err != nil {
 		return "", err
@@ -162,7 +182,7 @@ func (o SignOptions) keyMember(key crypto.Signer) (string, error) {
 	case o.Token != "":
 		return fmt.Sprintf("jwt;jwt=%q", o.Token), nil
 	case o.Durable != nil:
-		naming, err := o.nameKey(public)
+		naming, err := o.nameKey(ctx, public)
 		return fmt.Sprintf("jkt-jwt;jwt=%q", naming), err
 	case o.Server != "":
 		return fmt.Sprintf("jwks_uri;id=%q;dwk=%q;kid=%q", o.Server, o.Role, o.KeyID), nil
@@ -185,7 +205,7 @@ func (o SignOptions) keyMember(key crypto.Signer) (string, error) {
 }
 
 // nameKey makes a naming JWT, in which the durable key vouches for key.
-func (o SignOptions) nameKey(key jose.Key) (string, error) {
+func (o SignOptions) nameKey(ctx context.Context, key jose.Key) (string, error) {
 	public, err := jose.PublicKey(o.Durable.Public())
 	if err != nil {
 		return "", err
@@ -198,7 +218,7 @@ func (o SignOptions) nameKey(key jose.Key) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return jose.Sign(o.Durable, jose.Header{Algorithm: algorithmOf(public), Type: namingType, SelfSigned: true}, namingClaims{
+	return jose.Sign(contextSigner{o.Durable, ctx}, jose.Header{Algorithm: algorithmOf(public), Type: namingType, SelfSigned: true}, namingClaims{
 		Issuer: urnPrefix + jkt, IssuedAt: o.Created.Unix(), Expires: o.Created.Add(namingLife).Unix(), ID: rand.Text(),
 		Confirmation: confirmation{jwk}, Rekey: o.Rekey,
 	})

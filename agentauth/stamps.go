@@ -1,54 +1,55 @@
 package agentauth
 
 import (
-	"crypto/sha256"
-	"io"
-	"net/http"
+	"hash/maphash"
 	"sync"
 	"time"
-
-	"github.com/keywright/keywright/internal/httpsig"
 )
 
 // Stamps tell equal requests of one second apart, which would have one signature:
-// all but the first get an end, each another.
+// all but the first get an end, each another. The zero value has seen none.
 type stamps struct {
 	mu     sync.Mutex
-	second int64                     // guarded by mu
-	seen   map[[sha256.Size]byte]int // guarded by mu; in that second
+	second int64          // guarded by mu
+	seen   map[uint64]int // guarded by mu; by what is covered, in that second
 }
 
 const (
 	stampLife = time.Minute // of a signature with an end
 	maxStamps = 10_000      // of one second
+
+	// A request may be dated so much later than it was made: that of one which was
+	// made before another and comes after it, or when a clock is set back a little.
+	maxPostdated = 2 // seconds
 )
 
-// next returns when a signature is made, and its end; zero: none.
-func (s *stamps) next(request [sha256.Size]byte, now time.Time) (created, expires time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.second != now.Unix() || s.seen == nil {
-		s.second, s.seen = now.Unix(), make(map[[sha256.Size]byte]int)
-	}
-	if len(s.seen) >= maxStamps { // which are told apart as if they were all equal
-		request = [sha256.Size]byte{}
-	}
-	n := s.seen[request]
-	s.seen[request] = n + 1
-	if n == 0 {
-		return now, time.Time{}
-	}
-	return now, now.Add(stampLife + time.Duration(n)*time.Second)
+var stampSeed = maphash.MakeSeed()
+
+// at returns what dates signatures that are made now.
+func (s *stamps) at(now time.Time) func(covered []byte) (created, expires time.Time) {
+	return func(covered []byte) (time.Time, time.Time) { return s.next(maphash.Bytes(stampSeed, covered), now) }
 }
 
-// stampOf is equal for requests that would have one signature.
-func stampOf(r *http.Request, k signingKey) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	path, query := httpsig.Target(r)
-	for _, part := range []string{r.Method, r.URL.Scheme, r.URL.Host, r.Host, path, query, r.Header.Get("Content-Digest"), r.Header.Get("Authorization"), k.member} {
-		io.WriteString(h, part)
-		h.Write([]byte{0})
+// next returns when a signature is made, and its end; zero: none. Of two signatures
+// with the same sum, no two have the same of both, unless the clock is set back.
+func (s *stamps) next(sum uint64, now time.Time) (created, expires time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch second := now.Unix(); {
+	case s.seen == nil:
+		s.second, s.seen = second, make(map[uint64]int)
+	case second > s.second, second < s.second-maxPostdated:
+		s.second = second
+		clear(s.seen)
 	}
-	h.Sum(sum[:0])
-	return sum
+	if _, known := s.seen[sum]; !known && len(s.seen) >= maxStamps { // which are told apart as if they were all equal
+		sum = 0
+	}
+	n := s.seen[sum]
+	s.seen[sum] = n + 1
+	created = time.Unix(s.second, 0)
+	if n == 0 {
+		return created, time.Time{}
+	}
+	return created, created.Add(stampLife + time.Duration(n)*time.Second)
 }

@@ -3,13 +3,9 @@ package agentauth
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
-	"strings"
+	"slices"
 	"time"
-
-	"github.com/keywright/keywright/internal/httpsig"
 )
 
 // TransportConfig configures a [Transport]. Identity and Origins are required.
@@ -20,14 +16,16 @@ type TransportConfig struct {
 	// https://resource.example. Requests to others pass as they are.
 	Origins []string
 
-	// Next sends the requests; nil: http.DefaultTransport.
+	// Next sends the requests; nil: http.DefaultTransport. What it changes of them
+	// it changes after they were signed.
 	Next http.RoundTripper
 
 	// Person gets what resources ask for beyond agent tokens; nil: their answers
 	// are the caller's.
 	Person *PersonServer
 
-	// Components are to be covered beside those that always are, such as "@query".
+	// Components are to be covered beside those that always are, such as "@query":
+	// at most 16. A request that has not all of them is not sent.
 	Components []string
 
 	// MaxBody is the most bytes of a body that are kept in memory: of one that
@@ -38,38 +36,74 @@ type TransportConfig struct {
 	Development bool             // admits servers on this machine, by http and with ports
 }
 
-// A Transport is an [http.RoundTripper] that signs requests. It is safe for
-// concurrent use.
+// A Transport is an [http.RoundTripper] that signs requests (AAuth, section
+// "Signing"). Each request that it sends has a signature of its own, those too to
+// which an [http.Client] is redirected. It is safe for concurrent use.
+//
+// A body needs a Content-Type, and is read before it is sent, for its digest; it is
+// read a second time by GetBody, or kept up to MaxBody. Trailers are refused, since
+// nothing covers them; so are a Host other than that of the URL, and URLs with a user.
+// Signatures and a Content-Digest that are in a request already are replaced.
+//
+// An answer of 401 was not served. Where it tells what is wrong and that can be
+// mended, the request is sent again, up to six times in all, each reason once:
+//
+//   - invalid_input: what the server wants covered is, then and in later requests, as
+//     far as they have it. A server may name any field of a request: it gets all of
+//     them anyway. None is added for it.
+//   - invalid_signature: the request is signed anew in the next second, since an equal
+//     one may have been there in this.
+//   - clock_skew: it is sent once more when it is young enough for the server's clock,
+//     if that takes no longer than 30 seconds.
+//   - expired_jwt and revoked_jwt: the identity gets another token, if it can.
+//   - AAuth-Requirement: see [PersonServer]; at most three.
+//
+// All other answers are the caller's, and so is one that could not be mended. An
+// error of an [Identity] or of a key is that of the request; where a server wants what
+// cannot be had, it is a [*ChallengeError].
 type Transport struct {
 	identity   Identity
-	origins    map[string]bool
+	origins    map[string]*origin // by their names
 	next       http.RoundTripper
 	components []string
 	maxBody    int64
 	now        func() time.Time
-	stamps     *stamps
+	stamps     stamps
 	grants     *grants
 }
 
 const (
-	usualMaxBody = 1 << 20
-	maxHops      = 3 // challenges that are answered for one request
+	usualMaxBody  = 1 << 20
+	maxConfigured = 16 // of TransportConfig.Components
+	maxHops       = 3  // challenges that are answered for one request
 )
 
 // NewTransport checks c. It does no I/O.
 func NewTransport(c TransportConfig) (*Transport, error) {
-	if c.Identity == nil {
+	switch {
+	case c.Identity == nil:
 		return nil, errors.New("agentauth: TransportConfig.Identity is required")
-	}
-	if len(c.Origins) == 0 {
+	case len(c.Origins) == 0:
 		return nil, errors.New("agentauth: TransportConfig.Origins is required: nobody else gets signed requests")
+	case c.MaxBody < 0:
+		return nil, errors.New("agentauth: TransportConfig.MaxBody: want 0 or more")
+	case len(c.Components) > maxConfigured:
+		return nil, fmt.Errorf("agentauth: TransportConfig.Components: more than %d", maxConfigured)
 	}
-	t := &Transport{identity: c.Identity, origins: make(map[string]bool), next: c.Next, components: c.Components, maxBody: c.MaxBody, now: c.Now, stamps: new(stamps)}
-	for _, o := range c.Origins {
-		if err := newRemote(nil, c.Development, nil).checkURL(o); err != nil {
-			return nil, fmt.Errorf("agentauth: TransportConfig.Origins: %q: %w", o, err)
+	t := &Transport{
+		identity: c.Identity, origins: make(map[string]*origin), next: c.Next, components: slices.Clone(c.Components), maxBody: c.MaxBody, now: c.Now,
+	}
+	for _, text := range c.Origins {
+		o, err := newOrigin(text, c.Development)
+		if err != nil {
+			return nil, fmt.Errorf("agentauth: TransportConfig.Origins: %q: %w", text, err)
 		}
-		t.origins[strings.ToLower(originOf(o))] = true
+		t.origins[o.name] = o
+	}
+	for _, name := range c.Components {
+		if err := checkComponent(name); err != nil {
+			return nil, fmt.Errorf("agentauth: TransportConfig.Components: %w", err)
+		}
 	}
 	if t.next == nil {
 		t.next = http.DefaultTransport
@@ -86,73 +120,30 @@ func NewTransport(c TransportConfig) (*Transport, error) {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	origin := strings.ToLower(originOf(r.URL.String()))
-	if !t.origins[origin] {
+	o := t.originOf(r)
+	if o == nil {
 		return t.next.RoundTrip(r)
+	}
+	if err := o.check(r); err != nil {
+		closeBody(r)
+		return nil, err
 	}
 	body, err := t.readBody(r)
 	if err != nil {
 		return nil, err
 	}
-	for hop := 0; ; hop++ {
-		cred, err := t.grants.credential(r.Context(), origin)
-		if err != nil {
-			return nil, err
-		}
-		req, err := t.signed(r, body, cred)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := t.next.RoundTrip(req)
-		if err != nil {
-			return nil, err
-		}
-		if hop == maxHops || resp.StatusCode != http.StatusUnauthorized {
-			return resp, nil
-		}
-		again, err := t.grants.answer(r.Context(), origin, RequirementOf(resp.Header), cred)
-		if err != nil || !again {
-			return resp, nil
-		}
-		io.Copy(io.Discard, io.LimitReader(resp.Body, usualMaxBody))
-		resp.Body.Close()
-	}
-}
-
-// A sentBody is one that can be sent several times.
-type sentBody struct {
-	open   func() (io.ReadCloser, error) // nil: there is none
-	digest string
-	length int64
-}
-
-func (t *Transport) readBody(r *http.Request) (sentBody, error) {
-	if r.Body == nil || r.Body == http.NoBody {
-		return sentBody{}, nil
-	}
-	defer r.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(r.Body, t.maxBody+1))
+	x := &exchange{transport: t, origin: o, request: r, body: body, ctx: t.grants.begin(r)}
+	resp, err := x.run()
 	if err != nil {
-		return sentBody{}, err
+		return nil, err
 	}
-	return sentBody{
-		open:   func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(string(data))), nil },
-		digest: httpsig.Digest(data), length: int64(len(data)),
-	}, nil
+	resp.Request = r
+	return resp, nil
 }
 
-func (t *Transport) signed(r *http.Request, body sentBody, cred Credential) (*http.Request, error) {
-	req := r.Clone(r.Context())
-	if body.open != nil {
-		var err error
-		if req.Body, err = body.open(); err != nil {
-			return nil, err
-		}
+// CloseIdleConnections passes on what [http.Client.CloseIdleConnections] wants.
+func (t *Transport) CloseIdleConnections() {
+	if next, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		next.CloseIdleConnections()
 	}
-	o := cred.As
-	o.Components, o.Created = t.components, t.now()
-	return req, SignRequest(req, cred.Key, o)
 }
-
-// Origin returns what Origins of a [TransportConfig] has of a URL.
-func originOfURL(u *url.URL) string { return strings.ToLower(u.Scheme + "://" + u.Host) }

@@ -191,6 +191,8 @@ func signMember(t testing.TB, r *http.Request, key crypto.Signer, member string,
 	if r.Header.Get("Content-Digest") != "" {
 		components = append(components, "content-type", "content-digest")
 	}
-	must(t, httpsig.Sign(r, httpsig.Signing{Authority: r.Host, Key: member, Components: components, Created: now}, key))
+	k, err := httpsig.NewSigningKey(key.Public(), "", member)
+	must(t, err)
+	must(t, k.Sign(r, httpsig.Signing{Authority: r.Host, Components: components, Created: now}, key))
 	return r
 }

@@ -41,11 +41,13 @@ func enrol(ctx context.Context, c *config, args []string) error {
 	}
 	e, err := agentauth.Enroll(ctx, agentauth.EnrollConfig{
 		Provider: c.Provider, AgentID: c.AgentID, PersonServer: c.PersonServer,
-		Keys: store, Key: keystore.KeyOptions{Handle: c.KeyHandle}, Secret: secretSource(*secret),
-		Waiting: func(context.Context, agentauth.Waiting) {
-			fmt.Fprintln(os.Stderr, "waiting for somebody to approve this agent")
+		Keys: store, Secret: secretSource(*secret), Development: c.Development,
+		Options: agentauth.EnrollOptions{
+			Key: keystore.KeyOptions{Handle: c.KeyHandle},
+			Waiting: func(context.Context, agentauth.Waiting) {
+				fmt.Fprintln(os.Stderr, "waiting for somebody to approve this agent")
+			},
 		},
-		Development: c.Development,
 	})
 	if err != nil {
 		return err

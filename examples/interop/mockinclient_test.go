@@ -45,7 +45,7 @@ func newProgram(t *testing.T, mockin string, c programConfig) *program {
 	provider := newProvider(t)
 	p := &program{resource: newResource(t, provider, mockin, c.compat)}
 	e, err := agentauth.Enroll(t.Context(), agentauth.EnrollConfig{
-		Provider: provider, PersonServer: mockin, Keys: new(keystore.Memory), Key: keystore.KeyOptions{Algorithm: c.algorithm}, Development: true,
+		Provider: provider, PersonServer: mockin, Keys: new(keystore.Memory), Options: agentauth.EnrollOptions{Key: keystore.KeyOptions{Algorithm: c.algorithm}}, Development: true,
 	})
 	must(t, err)
 	agent, err := agentauth.NewEnrolled(agentauth.EnrolledConfig{

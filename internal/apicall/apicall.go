@@ -25,8 +25,12 @@ import (
 	"github.com/keywright/keywright/internal/strictjson"
 )
 
-// maxReply bounds an answer.
+// maxReply bounds an answer, unless the call says less.
 const maxReply = 1 << 20
+
+// ErrConnection is what all errors wrap that come of the way to the server and back,
+// and not of the call. Unless the Reply is Unsent, the server may have acted.
+var ErrConnection = errors.New("no connection")
 
 // A Server is where calls go.
 type Server struct {
@@ -49,6 +53,9 @@ type Call struct {
 
 	// Wait is how much longer than usual the server may take to answer.
 	Wait time.Duration
+
+	// MaxReply is the most bytes of an answer of success, up to 1 MiB; 0: that.
+	MaxReply int64
 }
 
 // usualTimeout is that of clients that have none of their own.
@@ -96,9 +103,13 @@ func (s Server) Do(ctx context.Context, c Call) (Reply, error) {
 	}
 	defer res.Body.Close()
 	r.Status, r.Header = res.StatusCode, res.Header
-	switch r.body, err = io.ReadAll(io.LimitReader(res.Body, maxReply+1)); {
-	case len(r.body) > maxReply && r.OK():
-		return r, fmt.Errorf("%s: the answer is longer than %d bytes", s.Package, maxReply)
+	most := int64(maxReply)
+	if c.MaxReply > 0 {
+		most = min(most, c.MaxReply)
+	}
+	switch r.body, err = io.ReadAll(io.LimitReader(res.Body, most+1)); {
+	case int64(len(r.body)) > most && r.OK():
+		return r, fmt.Errorf("%s: the answer is longer than %d bytes", s.Package, most)
 	case err != nil && r.OK():
 		return r, s.connectionError(r, err)
 	}
@@ -186,9 +197,9 @@ func (s Server) connectionError(r Reply, err error) error {
 		err = e.Err
 	}
 	if r.reveals(err.Error()) {
-		return fmt.Errorf("%s: no connection: the answer is not HTTP", s.Package)
+		return fmt.Errorf("%s: %w: the answer is not HTTP", s.Package, ErrConnection)
 	}
-	return fmt.Errorf("%s: no connection: %w", s.Package, err)
+	return fmt.Errorf("%s: %w: %w", s.Package, ErrConnection, err)
 }
 
 // OK reports whether the status is one of success.
@@ -223,13 +234,14 @@ func (r Reply) Text(names ...string) string {
 	}
 	for _, name := range names {
 		if text, err := m.String(name); err == nil && text != "" {
-			return r.printable(text)
+			return r.Printable(text)
 		}
 	}
 	return ""
 }
 
-func (r Reply) printable(text string) string {
+// Printable returns words of the server's as Text does.
+func (r Reply) Printable(text string) string {
 	const most = 200
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -88,7 +88,7 @@ func TestConnections(t *testing.T) {
 	}
 	ln.Close()
 	r, err := apicall.Server{Package: "test", URL: "http://" + ln.Addr().String()}.Do(t.Context(), apicall.Call{Method: "GET"})
-	if err == nil || !r.Unsent {
+	if !errors.Is(err, apicall.ErrConnection) || !r.Unsent {
 		t.Errorf("nobody listens: %v, unsent %v", err, r.Unsent)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -98,19 +98,32 @@ func TestConnections(t *testing.T) {
 		t.Errorf("a caller that has given up: %v, unsent %v", err, r.Unsent)
 	}
 	hangUp := serve(t, func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) })
-	if r, err := hangUp.Do(t.Context(), apicall.Call{Method: "POST", Path: "/"}); err == nil || r.Unsent {
+	if r, err := hangUp.Do(t.Context(), apicall.Call{Method: "POST", Path: "/"}); !errors.Is(err, apicall.ErrConnection) || r.Unsent {
 		t.Errorf("the server hangs up: %v, unsent %v", err, r.Unsent)
 	}
 	cut := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		w.Write([]byte("{"))
 	})
-	if r, err := cut.Do(t.Context(), apicall.Call{Method: "GET", Path: "/"}); err == nil || r.Unsent {
+	if r, err := cut.Do(t.Context(), apicall.Call{Method: "GET", Path: "/"}); !errors.Is(err, apicall.ErrConnection) || r.Unsent {
 		t.Errorf("an answer cut short: %v, unsent %v", err, r.Unsent)
 	}
-	long := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, 1<<20+1)) })
-	if _, err := long.Do(t.Context(), apicall.Call{Method: "GET", Path: "/"}); err == nil || !strings.Contains(err.Error(), "longer") {
-		t.Errorf("a long answer: %v", err)
+}
+
+// TestLongAnswers: a call may be content with less than others.
+func TestLongAnswers(t *testing.T) {
+	size := 0
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, size)) })
+	for _, tt := range []struct {
+		size int
+		most int64
+		ok   bool
+	}{{1 << 20, 0, true}, {1<<20 + 1, 0, false}, {1<<20 + 1, 2 << 20, false}, {10, 10, true}, {11, 10, false}} {
+		size = tt.size
+		_, err := s.Do(t.Context(), apicall.Call{Method: "GET", Path: "/", MaxReply: tt.most})
+		if (err == nil) != tt.ok || err != nil && (!strings.Contains(err.Error(), "longer") || errors.Is(err, apicall.ErrConnection)) {
+			t.Errorf("%d bytes of %d: %v", tt.size, tt.most, err)
+		}
 	}
 }
 

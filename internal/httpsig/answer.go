@@ -24,8 +24,13 @@ func (f Field) Token(name string) (string, bool) {
 	return m.value.word()
 }
 
-// First returns the name of the first member.
-func (f Field) First() string { return f.members[0].name }
+// First returns the name of the first member; "": there is none.
+func (f Field) First() string {
+	if len(f.members) == 0 {
+		return ""
+	}
+	return f.members[0].name
+}
 
 // Strings returns a member that is a list of strings.
 func (f Field) Strings(name string) ([]string, bool) {

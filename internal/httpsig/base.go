@@ -32,17 +32,21 @@ func (m *Message) Base(r *http.Request, authority string) ([]byte, error) {
 	}
 	b := make([]byte, 0, size)
 	for i, name := range m.Components {
-		b = append(b, '"')
-		b = append(b, name...)
-		b = append(b, `": `...)
-		b = append(b, values[i]...)
-		b = append(b, '\n')
+		b = appendComponent(b, name, values[i])
 	}
 	b = append(b, paramsLine...)
 	return append(b, m.raw...), nil
 }
 
 const paramsLine = `"@signature-params": `
+
+func appendComponent(b []byte, name, value string) []byte {
+	b = append(b, '"')
+	b = append(b, name...)
+	b = append(b, `": `...)
+	b = append(b, value...)
+	return append(b, '\n')
+}
 
 // component returns the value of a component. What is not ASCII is refused: two
 // readers might not see the same in it, and a line break would make it two.

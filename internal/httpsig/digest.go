@@ -13,8 +13,10 @@ import (
 var ErrDigest = errors.New("httpsig: the body is not that of the digest")
 
 // Digest returns the value of Content-Digest for a body (RFC 9530).
-func Digest(body []byte) string {
-	sum := sha256.Sum256(body)
+func Digest(body []byte) string { return DigestOfSum(sha256.Sum256(body)) }
+
+// DigestOfSum is like [Digest], of a body that is not at hand.
+func DigestOfSum(sum [sha256.Size]byte) string {
 	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 }
 

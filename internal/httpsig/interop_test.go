@@ -7,7 +7,6 @@ import (
 
 	"github.com/yaronf/httpsign"
 
-	"github.com/keywright/keywright/internal/httpsig"
 	"github.com/keywright/keywright/internal/jose"
 )
 
@@ -18,8 +17,8 @@ func TestOracleReadsOurs(t *testing.T) {
 		r := arrive(t, must[*http.Request](t)(http.NewRequest("POST", "https://a.example:8443/a%2Fb?c=d", strings.NewReader("e"))))
 		r.Header.Set("Content-Type", "text/plain")
 		r.Header.Set("X-A", "b, c")
-		signing := httpsig.Signing{Authority: r.Host, Key: durableMember, Components: components, Created: created, Expires: created}
-		if err := httpsig.Sign(r, signing, durable); err != nil {
+		signing := toSign{Authority: r.Host, Key: durableMember, Components: components, Created: created, Expires: created}
+		if err := sign(r, signing, durable); err != nil {
 			t.Fatal(err)
 		}
 		if err := httpsign.VerifyRequest("sig", verifier, r); err != nil {

@@ -85,7 +85,7 @@ func TestH19SmallOrder(t *testing.T) {
 func TestH20TwinSignature(t *testing.T) {
 	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	m := plain()
-	if err := httpsig.Sign(m.request(), httpsig.Signing{Authority: m.host, Key: "hwk", Components: baseFour, Created: created}, key); err != nil {
+	if err := sign(m.request(), toSign{Authority: m.host, Key: "hwk", Components: baseFour, Created: created}, key); err != nil {
 		t.Fatal(err)
 	}
 	public := must[jose.Key](t)(jose.PublicKey(key.Public()))
@@ -115,7 +115,7 @@ func TestH21NoRSAAndNoSecrets(t *testing.T) {
 	for _, bits := range []int{1024, 2048} {
 		key := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, bits))
 		m := plain()
-		if err := httpsig.Sign(m.request(), httpsig.Signing{Authority: m.host, Key: "hwk", Components: baseFour, Created: created}, key); err == nil {
+		if err := sign(m.request(), toSign{Authority: m.host, Key: "hwk", Components: baseFour, Created: created}, key); err == nil {
 			t.Errorf("signed by RSA of %d bits", bits)
 		}
 	}

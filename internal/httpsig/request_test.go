@@ -110,8 +110,8 @@ func inlineKey(m *httpsig.Message) (jose.Key, error) {
 func get(t testing.TB, target string, components ...string) message {
 	t.Helper()
 	m := message{method: "GET", host: "resource.example", target: target, header: http.Header{}}
-	signing := httpsig.Signing{Authority: m.host, Key: durableMember, Components: append(baseFour[:4:4], components...), Created: created}
-	if err := httpsig.Sign(m.request(), signing, durable); err != nil {
+	signing := toSign{Authority: m.host, Key: durableMember, Components: append(baseFour[:4:4], components...), Created: created}
+	if err := sign(m.request(), signing, durable); err != nil {
 		t.Fatal(err)
 	}
 	return m

@@ -196,8 +196,8 @@ func TestH27WhatServersTakeAway(t *testing.T) {
 	defer server.Close()
 	r := must[*http.Request](t)(http.NewRequest("POST", server.URL+"/a%2Fb?c", strings.NewReader("four")))
 	r.Header.Set("Content-Length", "4") // which the client sends by itself
-	signing := httpsig.Signing{Authority: r.URL.Host, Key: durableMember, Components: append(baseFour, "content-length"), Created: created}
-	if err := httpsig.Sign(r, signing, durable); err != nil {
+	signing := toSign{Authority: r.URL.Host, Key: durableMember, Components: append(baseFour, "content-length"), Created: created}
+	if err := sign(r, signing, durable); err != nil {
 		t.Fatal(err)
 	}
 	must[*http.Response](t)(server.Client().Do(r)).Body.Close()
@@ -206,7 +206,7 @@ func TestH27WhatServersTakeAway(t *testing.T) {
 	}
 	r.Header.Set("Host", r.URL.Host)
 	signing.Components = append(baseFour, "host")
-	if err := httpsig.Sign(r, signing, durable); !errors.Is(err, httpsig.ErrComponents) {
+	if err := sign(r, signing, durable); !errors.Is(err, httpsig.ErrComponents) {
 		t.Errorf("host: %v", err)
 	}
 }

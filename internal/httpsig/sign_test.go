@@ -18,6 +18,21 @@ import (
 	"github.com/keywright/keywright/internal/jose"
 )
 
+// A toSign is a [httpsig.Signing] with a key that is not checked yet.
+type toSign struct {
+	Authority, Label, Key string
+	Components            []string
+	Created, Expires      time.Time
+}
+
+func sign(r *http.Request, s toSign, signer crypto.Signer) error {
+	key, err := httpsig.NewSigningKey(signer.Public(), s.Label, s.Key)
+	if err != nil {
+		return err
+	}
+	return key.Sign(r, httpsig.Signing{Authority: s.Authority, Components: s.Components, Created: s.Created, Expires: s.Expires}, signer)
+}
+
 func TestSignAndVerify(t *testing.T) {
 	for name, signer := range map[string]crypto.Signer{
 		"Ed25519": durable,
@@ -26,12 +41,12 @@ func TestSignAndVerify(t *testing.T) {
 		r := must[*http.Request](t)(http.NewRequest("", "https://Resource.Example:443/a%2Fb/../c?d=e&f", nil))
 		r.Method = "" // which is sent as GET
 		r.Header.Set("X-A", " b ")
-		signing := httpsig.Signing{
+		signing := toSign{
 			Authority: "resource.example", Label: "x", Key: `hwk;note="\"quoted\""`,
 			Components: []string{"x-a", "signature-key", "@query", "@path", "@authority", "@method"},
 			Created:    created, Expires: created.Add(time.Minute),
 		}
-		if err := httpsig.Sign(r, signing, signer); err != nil {
+		if err := sign(r, signing, signer); err != nil {
 			t.Fatal(err)
 		}
 		arrived := arrive(t, r)
@@ -60,14 +75,14 @@ type short struct{ ed25519.PrivateKey }
 func (short) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return []byte("no"), nil }
 
 func TestSignRefuses(t *testing.T) {
-	good := httpsig.Signing{Authority: "a.example", Key: "hwk", Components: baseFour, Created: created}
-	with := func(change func(*httpsig.Signing)) httpsig.Signing {
+	good := toSign{Authority: "a.example", Key: "hwk", Components: baseFour, Created: created}
+	with := func(change func(*toSign)) toSign {
 		s := good
 		change(&s)
 		return s
 	}
-	covering := func(names ...string) httpsig.Signing {
-		return with(func(s *httpsig.Signing) { s.Components = names })
+	covering := func(names ...string) toSign {
+		return with(func(s *toSign) { s.Components = names })
 	}
 	many := strings.Fields(strings.Repeat("x ", httpsig.MaxComponents+1))
 	for i := range many {
@@ -75,7 +90,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name    string
-		signing httpsig.Signing
+		signing toSign
 		signer  crypto.Signer
 		want    error // nil: any
 	}{
@@ -84,29 +99,39 @@ func TestSignRefuses(t *testing.T) {
 		{"one in upper case", covering("Date"), durable, httpsig.ErrComponents},
 		{"one that ends the string", covering(`date" "x-a`), durable, httpsig.ErrComponents},
 		{"one with a parameter", covering(`date";req;a="`), durable, httpsig.ErrComponents},
-		{"one with a line break", covering("date\n"), durable, httpsig.ErrMalformed},
+		{"one with a line break", covering("date\n"), durable, httpsig.ErrComponents},
+		{"the signature", covering("signature"), durable, httpsig.ErrComponents},
+		{"what it covers", covering("signature-input"), durable, httpsig.ErrComponents},
 		{"too many", covering(many...), durable, httpsig.ErrComponents},
 		{"an absent field", covering("x-absent"), durable, httpsig.ErrMalformed},
 		{"a field in two lines", covering("x-two"), durable, httpsig.ErrMalformed},
-		{"a label that is none", with(func(s *httpsig.Signing) { s.Label = "Sig" }), durable, httpsig.ErrMalformed},
-		{"a key that is no token", with(func(s *httpsig.Signing) { s.Key = `"hwk"` }), durable, httpsig.ErrMalformed},
-		{"a key that does not end", with(func(s *httpsig.Signing) { s.Key = `hwk;x="` }), durable, httpsig.ErrMalformed},
-		{"a key with a line break", with(func(s *httpsig.Signing) { s.Key = "hwk\r\nX: y" }), durable, httpsig.ErrMalformed},
-		{"a key too long", with(func(s *httpsig.Signing) { s.Key = `jwt;jwt="` + strings.Repeat("a", 16<<10) + `"` }), durable, httpsig.ErrMalformed},
-		{"an authority with a line break", with(func(s *httpsig.Signing) { s.Authority = "a\nb" }), durable, httpsig.ErrMalformed},
-		{"no time", with(func(s *httpsig.Signing) { s.Created = time.Time{} }), durable, httpsig.ErrMalformed},
-		{"an end before the beginning", with(func(s *httpsig.Signing) { s.Expires = created.Add(-time.Second) }), durable, httpsig.ErrMalformed},
+		{"a label that is none", with(func(s *toSign) { s.Label = "Sig" }), durable, httpsig.ErrMalformed},
+		{"a key that is no token", with(func(s *toSign) { s.Key = `"hwk"` }), durable, httpsig.ErrMalformed},
+		{"a key that does not end", with(func(s *toSign) { s.Key = `hwk;x="` }), durable, httpsig.ErrMalformed},
+		{"two keys", with(func(s *toSign) { s.Key = `hwk, other=hwk` }), durable, httpsig.ErrMalformed},
+		{"a list of keys", with(func(s *toSign) { s.Key = `("hwk")` }), durable, httpsig.ErrMalformed},
+		{"a key with a space", with(func(s *toSign) { s.Key = "hwk " }), durable, httpsig.ErrMalformed},
+		{"a label that has the key", with(func(s *toSign) { s.Label = "a=hwk;b" }), durable, httpsig.ErrMalformed},
+		{"a key with a line break", with(func(s *toSign) { s.Key = "hwk\r\nX: y" }), durable, httpsig.ErrMalformed},
+		{"a key too long", with(func(s *toSign) { s.Key = `jwt;jwt="` + strings.Repeat("a", 16<<10) + `"` }), durable, httpsig.ErrMalformed},
+		{"an authority with a line break", with(func(s *toSign) { s.Authority = "a\nb" }), durable, httpsig.ErrMalformed},
+		{"no time", with(func(s *toSign) { s.Created = time.Time{} }), durable, httpsig.ErrMalformed},
+		{"a time that is too long", with(func(s *toSign) { s.Created = time.Unix(1e15, 0) }), durable, httpsig.ErrMalformed},
+		{"an end that is too long", with(func(s *toSign) { s.Expires = time.Unix(1e15, 0) }), durable, httpsig.ErrMalformed},
+		{"an end before the beginning", with(func(s *toSign) { s.Expires = created.Add(-time.Second) }), durable, httpsig.ErrMalformed},
 		{"a signer that fails", good, failing{durable}, io.ErrUnexpectedEOF},
 		{"a signer that does not sign", good, short{durable}, nil},
 		{"a curve that is not ours", good, must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)), jose.ErrUnsupportedAlgorithm},
 	} {
 		r := must[*http.Request](t)(http.NewRequest("GET", "https://a.example/", nil))
 		r.Header["X-Two"] = []string{"a", "b"}
-		err := httpsig.Sign(r, c.signing, c.signer)
+		r.Header.Set("Signature", "sig=:AAAA:") // of a request that is signed again
+		err := sign(r, c.signing, c.signer)
 		if err == nil || c.want != nil && !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
 		}
-		if httpsig.Signed(r.Header) {
+		_, noKey := httpsig.NewSigningKey(c.signer.Public(), c.signing.Label, c.signing.Key)
+		if noKey == nil && httpsig.Signed(r.Header) {
 			t.Errorf("%s: signed all the same: %v", c.name, r.Header)
 		}
 	}

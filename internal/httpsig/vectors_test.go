@@ -93,11 +93,11 @@ func TestSignMakesTheVectors(t *testing.T) {
 			r.Header.Set("Content-Digest", httpsig.Digest([]byte(v.Body)))
 		}
 		_, member, _ := strings.Cut(v.Headers["signature-key"], "=")
-		signing := httpsig.Signing{
+		signing := toSign{
 			Authority: r.URL.Host, Key: member, Created: time.Unix(vs.Created, 0),
 			Components: must[*httpsig.Message](t)(httpsig.Parse(v.message(t).header)).Components,
 		}
-		if err := httpsig.Sign(r, signing, vs.signer(v)); err != nil {
+		if err := sign(r, signing, vs.signer(v)); err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 		}
 		if d := cmp.Diff(v.message(t).header, r.Header); d != "" {

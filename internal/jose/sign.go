@@ -1,16 +1,13 @@
 package jose
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/asn1"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 
 	"github.com/keywright/keywright/internal/strictjson"
 )
@@ -112,23 +109,49 @@ func sign(signer crypto.Signer, key Key, input []byte) ([]byte, error) {
 }
 
 // fixedWidth turns the ASN.1 form of an ES256 signature into r and s, 32 bytes each.
+// There is one such form of a signature (DER), and others are refused.
 func fixedWidth(der []byte) ([]byte, error) {
-	var sig struct{ R, S *big.Int }
-	_, err := asn1.Unmarshal(der, &sig)
-	if err != nil || !isScalar(sig.R) || !isScalar(sig.S) {
-		return nil, errors.New("the signer's result is not an ECDSA signature")
-	}
-	// Unmarshal passes over what else the text may hold.
-	if again, err := asn1.Marshal(sig); err != nil || !bytes.Equal(again, der) {
-		return nil, errors.New("the signer's result is not DER")
+	numbers, rest := derValue(der, 0x30) // SEQUENCE
+	r, numbers := derValue(numbers, 0x02)
+	s, numbers := derValue(numbers, 0x02)
+	if len(rest) > 0 || len(numbers) > 0 {
+		return nil, errNotDER
 	}
 	out := make([]byte, 64)
-	sig.R.FillBytes(out[:32])
-	sig.S.FillBytes(out[32:])
+	if !putScalar(out[:32], r) || !putScalar(out[32:], s) {
+		return nil, errNotDER
+	}
 	return out, nil
 }
 
-func isScalar(n *big.Int) bool { return n.Sign() > 0 && n.BitLen() <= 256 }
+var errNotDER = errors.New("the signer's result is not an ECDSA signature in DER")
+
+// derValue splits off the value of what must come first, of this type and of less
+// than 128 bytes. value is nil if it does not.
+func derValue(der []byte, tag byte) (value, rest []byte) {
+	if len(der) < 2 || der[0] != tag || der[1] >= 0x80 || len(der)-2 < int(der[1]) {
+		return nil, nil
+	}
+	end := 2 + int(der[1])
+	return der[2:end:end], der[end:]
+}
+
+// putScalar writes an INTEGER that is more than zero and fits, in its shortest form.
+func putScalar(out, number []byte) bool {
+	switch {
+	case len(number) == 0, number[0] >= 0x80: // absent, or negative
+		return false
+	case number[0] == 0:
+		if number = number[1:]; len(number) == 0 || number[0] < 0x80 {
+			return false
+		}
+	}
+	if len(number) > len(out) {
+		return false
+	}
+	copy(out[len(out)-len(number):], number)
+	return true
+}
 
 // signingInput refuses what [Parse] and [Token.Verify] would not read.
 func signingInput(h wireHeader, claims any) ([]byte, error) {

@@ -14,9 +14,9 @@ async function look(request) {
   const { host } = new URL(`${request.headers['x-scheme']}://${request.headers.host}`) // without a default port
   const seen = { method: request.method, authority: host, path, query: rest.join('?'), headers: request.headers }
   if (body.length > 0 || request.headers['content-digest']) seen.body = body // whose digest is compared then
-  const { verified, keyType, thumbprint, error, signatureError } = await verify(seen, { requireContentDigest: true })
-  const input = request.headers['signature-input']
-  return { verified, scheme: keyType, thumbprint, error, code: signatureError?.error, input, ...seen, headers: undefined, body: body.toString() }
+  const { verified, keyType, error, signatureError } = await verify(seen, { requireContentDigest: true })
+  const { signature, 'signature-input': input } = request.headers
+  return { verified, scheme: keyType, error, code: signatureError?.error, input, signature, ...seen, headers: undefined, body: body.toString() }
 }
 
 const server = createServer(async (request, response) => {
