@@ -1,0 +1,237 @@
+package agentauth_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/keywright/keywright/agentauth"
+	"github.com/keywright/keywright/keystore"
+)
+
+// A gated reaches a world's server through a gate that a test closes, and counts the
+// refreshes.
+type gated struct {
+	next     local
+	delay    time.Duration
+	status   atomic.Int64 // to answer in place of the server; 0: none
+	calls    atomic.Int64
+	together atomic.Int64 // at this moment
+	most     atomic.Int64
+}
+
+func (g *gated) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path != "/refresh" {
+		return g.next.RoundTrip(r)
+	}
+	g.calls.Add(1)
+	n := g.together.Add(1)
+	defer g.together.Add(-1)
+	for most := g.most.Load(); n > most && !g.most.CompareAndSwap(most, n); most = g.most.Load() {
+	}
+	time.Sleep(g.delay)
+	if status := int(g.status.Load()); status != 0 {
+		r.Body.Close()
+		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader([]byte(`{"error":"denied"}`))), Request: r}, nil
+	}
+	return g.next.RoundTrip(r)
+}
+
+// newRefresher enrols an agent in a bubble, whose clock is that of all.
+func newRefresher(t *testing.T, two bool) (*agentauth.Enrolled, *gated) {
+	w := newWorld(t, worldConfig{provider: func(c *agentauth.ProviderConfig) {
+		c.Limits.KeyPerMinute = -1
+	}})
+	w.clock.now = time.Now()
+	follow := func() time.Time {
+		w.clock.mu.Lock()
+		defer w.clock.mu.Unlock()
+		w.clock.now = time.Now()
+		return w.clock.now
+	}
+	g := &gated{next: local{"ap.example": http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		follow()
+		w.mux.ServeHTTP(rw, r)
+	})}}
+	client := &http.Client{Transport: g}
+	e, err := agentauth.Enroll(t.Context(), agentauth.EnrollConfig{Provider: issuer, Keys: new(keystore.Memory), HTTP: client, Now: follow})
+	must(t, err)
+	a, err := agentauth.NewEnrolled(agentauth.EnrolledConfig{Key: e.Key, Provider: issuer, TwoKeys: two, HTTP: client, Now: follow})
+	must(t, err)
+	return a, g
+}
+
+func credential(t *testing.T, a *agentauth.Enrolled) agentauth.Credential {
+	t.Helper()
+	c, err := a.Credential(t.Context())
+	must(t, err)
+	return c
+}
+
+func TestOneRefreshServesAllWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		g.delay = time.Second
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() { credential(t, a) })
+		}
+		all.Wait()
+		if g.calls.Load() != 1 {
+			t.Errorf("%d refreshes for 50 callers, want 1", g.calls.Load())
+		}
+	})
+}
+
+func TestTheOldTokenServesWhileAnotherIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		first := credential(t, a)
+		time.Sleep(50 * time.Minute) // an hour less 5 minutes and a quarter of that is later
+		if credential(t, a).As.Token != first.As.Token || g.calls.Load() != 1 {
+			t.Fatal("a token was replaced before its margin")
+		}
+		time.Sleep(6 * time.Minute)
+		g.delay = 10 * time.Second
+		began := time.Now()
+		for range 20 {
+			if credential(t, a).As.Token != first.As.Token {
+				t.Error("not the old token, while another is asked for")
+			}
+		}
+		if time.Since(began) != 0 {
+			t.Error("a request waited though its token was good")
+		}
+		synctest.Wait()
+		time.Sleep(11 * time.Second)
+		if credential(t, a).As.Token == first.As.Token || g.calls.Load() != 2 {
+			t.Errorf("no other token after %d refreshes", g.calls.Load())
+		}
+	})
+}
+
+func TestAProviderThatIsAwayIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		first := credential(t, a)
+		g.status.Store(500)
+		time.Sleep(56 * time.Minute)
+		for range 4 * 60 { // once a second until the end of the token
+			if credential(t, a).As.Token != first.As.Token {
+				t.Fatal("the old token was given up before its end")
+			}
+			time.Sleep(time.Second)
+		}
+		if n := g.calls.Load(); n < 6 || n > 12 {
+			t.Errorf("%d refreshes in the last four minutes, want those of pauses of 1, 2, 4 … 60 seconds", n)
+		}
+		before := g.calls.Load()
+		for range 10 {
+			if _, err := a.Credential(t.Context()); err == nil {
+				t.Fatal("a credential after the end of its token")
+			}
+		}
+		if g.calls.Load() > before+1 {
+			t.Error("everybody asks a provider that is away")
+		}
+		g.status.Store(0)
+		time.Sleep(time.Minute)
+		if credential(t, a).As.Token == first.As.Token {
+			t.Error("no other token when the provider is back")
+		}
+	})
+}
+
+func TestDeniedIsToldAndNotAskedAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		g.status.Store(403)
+		for range 5 {
+			_, err := a.Credential(t.Context())
+			if e, ok := errors.AsType[*agentauth.StatusError](err); !ok || e.Code != "denied" {
+				t.Fatalf("got %v, want the provider's word", err)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		if g.calls.Load() != 1 {
+			t.Errorf("%d refreshes in a minute, want 1", g.calls.Load())
+		}
+	})
+}
+
+func TestWhoLeavesDoesNotStopTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		g.delay = 10 * time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := a.Credential(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("got %v, want the end of the caller's time", err)
+		}
+		credential(t, a)
+		if g.calls.Load() != 1 {
+			t.Errorf("%d refreshes, want 1", g.calls.Load())
+		}
+	})
+}
+
+func TestRenewAsksOnceForAllWhoWereRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		g.delay = time.Second
+		old := credential(t, a)
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				c, err := a.Renew(t.Context(), old)
+				if err != nil || c.As.Token == old.As.Token {
+					t.Errorf("renewed: %v", err)
+				}
+			})
+		}
+		all.Wait()
+		if c, err := a.Renew(t.Context(), old); err != nil || c.As.Token != credential(t, a).As.Token || g.calls.Load() != 2 {
+			t.Errorf("late: %v after %d refreshes, want 2", err, g.calls.Load())
+		}
+	})
+}
+
+func TestTwoKeysSignWithAnotherKeyEachTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, true)
+		first := credential(t, a)
+		second, err := a.Renew(t.Context(), first)
+		must(t, err)
+		if public, ok := first.Key.Public().(ed25519.PublicKey); !ok || public.Equal(second.Key.Public()) {
+			t.Error("two tokens are bound to one key")
+		}
+		for _, c := range []agentauth.Credential{first, second} {
+			transport, err := agentauth.NewTransport(agentauth.TransportConfig{Identity: justOne{c}, Origins: []string{issuer}, Next: g, Now: time.Now})
+			must(t, err)
+			resp, err := (&http.Client{Transport: transport}).Get(issuer + "/whoami")
+			must(t, err)
+			var who struct{ Credential string }
+			must(t, json.NewDecoder(resp.Body).Decode(&who))
+			if resp.StatusCode != 200 || who.Credential == "" {
+				t.Errorf("%d %+v", resp.StatusCode, who)
+			}
+		}
+	})
+}
+
+// A justOne is one credential, for a test.
+type justOne struct{ c agentauth.Credential }
+
+func (o justOne) Credential(context.Context) (agentauth.Credential, error) { return o.c, nil }
+func (o justOne) Renew(context.Context, agentauth.Credential) (agentauth.Credential, error) {
+	return o.c, errors.New("there is no other")
+}
