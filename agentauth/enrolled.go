@@ -30,6 +30,11 @@ type EnrolledConfig struct {
 	// Ephemeral is the algorithm of those keys.
 	Ephemeral keystore.Algorithm
 
+	// Token is one to begin with, such as that of the [Enrollment]; "": the first
+	// request gets one. One that has ended counts for nothing, and with TwoKeys none
+	// does.
+	Token string
+
 	HTTP        *http.Client     // nil: one that gives up after 30 seconds
 	Now         func() time.Time // nil: time.Now
 	Development bool             // admits servers on this machine, by http and with ports
@@ -102,7 +107,29 @@ func NewEnrolled(c EnrolledConfig) (*Enrolled, error) {
 			return nil, fmt.Errorf("agentauth: EnrolledConfig.Provider: %w", err)
 		}
 	}
+	if c.Token != "" && !c.TwoKeys {
+		e.kept = e.begun(c.Token)
+	}
 	return e, nil
+}
+
+// begun is a token to begin with; nil if it is of no use.
+func (e *Enrolled) begun(token string) *agentToken {
+	now := e.remote.now()
+	got := Enrollment{Key: e.c.Key, AgentToken: token}
+	if err := (EnrollConfig{Provider: e.c.Provider, Development: e.c.Development}).readAgentToken(&got, now); err != nil {
+		return nil
+	}
+	return e.keep(got, e.c.Key)
+}
+
+// keep is the token of got, with the key that signs by it.
+func (e *Enrolled) keep(got Enrollment, signs crypto.Signer) *agentToken {
+	life := got.Expires.Sub(e.remote.now())
+	return &agentToken{
+		credential: Credential{Key: signs, As: SignOptions{Token: got.AgentToken}, Expires: got.Expires},
+		due:        got.Expires.Add(-margin(life, got.AgentToken)),
+	}
 }
 
 // Credential implements [Identity]. It waits for the provider when there is no token
@@ -223,16 +250,11 @@ func (e *Enrolled) read(r apicall.Reply, signs crypto.Signer) (*agentToken, erro
 	if err != nil {
 		return nil, err
 	}
-	now := e.remote.now()
-	got, err := EnrollConfig{Provider: e.c.Provider, Development: e.c.Development}.enrollment(r, key, now)
+	got, err := EnrollConfig{Provider: e.c.Provider, Development: e.c.Development}.enrollment(r, key, e.remote.now())
 	if err != nil {
 		return nil, err
 	}
-	life := got.Expires.Sub(now)
-	return &agentToken{
-		credential: Credential{Key: signs, As: SignOptions{Token: got.AgentToken}, Expires: got.Expires},
-		due:        got.Expires.Add(-margin(life, got.AgentToken)),
-	}, nil
+	return e.keep(got, signs), nil
 }
 
 // margin is how long before its end a token is replaced: up to a quarter longer than

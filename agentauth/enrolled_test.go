@@ -235,3 +235,26 @@ func (o justOne) Credential(context.Context) (agentauth.Credential, error) { ret
 func (o justOne) Renew(context.Context, agentauth.Credential) (agentauth.Credential, error) {
 	return o.c, errors.New("there is no other")
 }
+
+func TestAnEnrolmentsTokenServesFirst(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	client := &http.Client{Transport: local{"ap.example": w.mux}}
+	e, err := agentauth.Enroll(t.Context(), agentauth.EnrollConfig{Provider: issuer, Keys: new(keystore.Memory), HTTP: client, Now: w.clock.Now})
+	must(t, err)
+	for _, tt := range []struct {
+		name, token string
+		later       time.Duration
+		kept        bool
+	}{
+		{"good", e.AgentToken, 0, true},
+		{"no token", "no token", 0, false},
+		{"ended", e.AgentToken, 2 * time.Hour, false},
+	} {
+		w.clock.advance(tt.later)
+		a, err := agentauth.NewEnrolled(agentauth.EnrolledConfig{Key: e.Key, Provider: issuer, Token: tt.token, HTTP: client, Now: w.clock.Now})
+		must(t, err)
+		if got, _, err := a.Token(t.Context()); err != nil || (got == tt.token) != tt.kept {
+			t.Errorf("%s: kept %v, %v; want %v", tt.name, got == tt.token, err, tt.kept)
+		}
+	}
+}

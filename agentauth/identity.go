@@ -40,14 +40,14 @@ func FixedIdentity(key crypto.Signer, as SignOptions) (Identity, error) {
 	if err := as.check(); err != nil {
 		return nil, fmt.Errorf("agentauth: FixedIdentity: %w", err)
 	}
-	return fixed{Credential{Key: key, As: as}}, nil
+	return &fixed{Credential{Key: key, As: as}}, nil
 }
 
 type fixed struct{ credential Credential }
 
-func (f fixed) Credential(context.Context) (Credential, error) { return f.credential, nil }
+func (f *fixed) Credential(context.Context) (Credential, error) { return f.credential, nil }
 
-func (f fixed) Renew(context.Context, Credential) (Credential, error) {
+func (f *fixed) Renew(context.Context, Credential) (Credential, error) {
 	return Credential{}, errors.New("agentauth: the key is refused, and there is no other")
 }
 

@@ -126,11 +126,11 @@ func (c remote) do(ctx context.Context, target string, call apicall.Call) (apica
 // signed sends a call that cred signs, and once more in the next second where its
 // signature is refused: another process may have sent the same in this one.
 func (c remote) signed(ctx context.Context, target string, call apicall.Call, cred Credential) (apicall.Reply, error) {
-	key, err := cred.compile(ctx, c.now())
-	if err != nil {
-		return apicall.Reply{Unsent: true}, err
-	}
 	call.Sign = func(r *http.Request) error {
+		key, err := cred.compile(ctx, c.now()) // each time: a naming JWT is good once
+		if err != nil {
+			return err
+		}
 		components, err := prepare(r)
 		if err != nil {
 			return err

@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	do, ok := commands[flags.Arg(0)]
 	if !ok {
-		return errors.New(usage)
+		return fmt.Errorf("unknown command %q\n%s", flags.Arg(0), usage)
 	}
 	c, err := readConfig(*path)
 	if err != nil {
