@@ -139,6 +139,7 @@ func (c remote) signed(ctx context.Context, target string, call apicall.Call, cr
 	}
 	r, err := c.do(ctx, target, call)
 	if r.Status == http.StatusUnauthorized && signatureError(r.Header).code == "invalid_signature" && nextSecond(ctx, c.now) {
+		c.stamps.shared()
 		r, err = c.do(ctx, target, call)
 	}
 	return r, err

@@ -136,7 +136,9 @@ func (x *exchange) mend(resp *http.Response, sig sigError) (remedy, error) {
 	case "invalid_input":
 		ok = x.origin.learn(sig.components, x.signed.covered, x.signed.Request)
 	case "invalid_signature":
-		ok = nextSecond(x.ctx, x.transport.now)
+		if ok = nextSecond(x.ctx, x.transport.now); ok {
+			x.transport.stamps.shared()
+		}
 	case "clock_skew":
 		wait, short := untilYoung(x.signed.created, resp.Header.Get("Date"))
 		ok, next = short && pause(x.ctx, wait), sendAgain
