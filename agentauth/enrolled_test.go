@@ -24,6 +24,7 @@ type gated struct {
 	next     local
 	delay    time.Duration
 	status   atomic.Int64 // to answer in place of the server; 0: none
+	later    string       // Retry-After of that answer
 	calls    atomic.Int64
 	together atomic.Int64 // at this moment
 	most     atomic.Int64
@@ -41,7 +42,7 @@ func (g *gated) RoundTrip(r *http.Request) (*http.Response, error) {
 	time.Sleep(g.delay)
 	if status := int(g.status.Load()); status != 0 {
 		r.Body.Close()
-		return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader([]byte(`{"error":"denied"}`))), Request: r}, nil
+		return &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {g.later}}, Body: io.NopCloser(bytes.NewReader([]byte(`{"error":"denied"}`))), Request: r}, nil
 	}
 	return g.next.RoundTrip(r)
 }
@@ -256,5 +257,94 @@ func TestAnEnrolmentsTokenServesFirst(t *testing.T) {
 		if got, _, err := a.Token(t.Context()); err != nil || (got == tt.token) != tt.kept {
 			t.Errorf("%s: kept %v, %v; want %v", tt.name, got == tt.token, err, tt.kept)
 		}
+	}
+}
+
+func TestAProviderSaysWhenToComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		g.status.Store(503)
+		g.later = "40"
+		for range 39 {
+			if _, err := a.Credential(t.Context()); err == nil {
+				t.Fatal("a credential of a provider that has no time")
+			}
+			time.Sleep(time.Second)
+		}
+		if g.calls.Load() != 1 {
+			t.Errorf("%d refreshes before the provider wanted another, want 1", g.calls.Load())
+		}
+	})
+}
+
+func TestAFleetDoesNotRefreshAtOneMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		moments := make(map[time.Duration]bool)
+		for range 5 {
+			a, g := newRefresher(t, false)
+			began := time.Now()
+			credential(t, a)
+			for g.calls.Load() == 1 {
+				time.Sleep(time.Second)
+				credential(t, a)
+				synctest.Wait()
+			}
+			at := time.Since(began)
+			if moments[at] = true; at < 53*time.Minute || at > 55*time.Minute {
+				t.Errorf("another token after %v, want one 5 to 6.25 minutes before the end of an hour", at)
+			}
+		}
+		if len(moments) == 1 {
+			t.Error("all tokens are replaced at one age")
+		}
+	})
+}
+
+func TestAClockThatWasSetBackLocksNobodyOut(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	g := &gated{next: local{"ap.example": w.mux}}
+	client := &http.Client{Transport: g}
+	e, err := agentauth.Enroll(t.Context(), agentauth.EnrollConfig{Provider: issuer, Keys: new(keystore.Memory), HTTP: client, Now: w.clock.Now})
+	must(t, err)
+	a, err := agentauth.NewEnrolled(agentauth.EnrolledConfig{Key: e.Key, Provider: issuer, HTTP: client, Now: w.clock.Now})
+	must(t, err)
+	w.clock.advance(time.Hour)
+	g.status.Store(500)
+	if _, err := a.Credential(t.Context()); err == nil {
+		t.Fatal("a credential of a provider that is away")
+	}
+	w.clock.advance(-time.Hour)
+	g.status.Store(0)
+	if _, err := a.Credential(t.Context()); err != nil {
+		t.Errorf("after the clock was set back nobody asks: %v", err)
+	}
+}
+
+func TestAnEnrolledIsConfiguredWhole(t *testing.T) {
+	key, err := new(keystore.Memory).Generate(t.Context(), keystore.KeyOptions{})
+	must(t, err)
+	for name, c := range map[string]agentauth.EnrolledConfig{
+		"no key":                {Provider: issuer},
+		"no provider":           {Key: key},
+		"a provider by http":    {Key: key, Provider: "http://ap.example"},
+		"a provider with path":  {Key: key, Provider: issuer + "/"},
+		"an endpoint by http":   {Key: key, Endpoint: "http://ap.example/refresh"},
+		"an endpoint, relative": {Key: key, Endpoint: "/refresh"},
+	} {
+		if _, err := agentauth.NewEnrolled(c); err == nil {
+			t.Errorf("%s: want an error", name)
+		}
+	}
+}
+
+func TestWithTwoKeysTheEnrolledOneSignsNoRequest(t *testing.T) {
+	w := newWorld(t, worldConfig{})
+	client := &http.Client{Transport: local{"ap.example": w.mux}}
+	e, err := agentauth.Enroll(t.Context(), agentauth.EnrollConfig{Provider: issuer, Keys: new(keystore.Memory), HTTP: client, Now: w.clock.Now})
+	must(t, err)
+	a, err := agentauth.NewEnrolled(agentauth.EnrolledConfig{Key: e.Key, Provider: issuer, Token: e.AgentToken, TwoKeys: true, HTTP: client, Now: w.clock.Now})
+	must(t, err)
+	if c := credential(t, a); e.Key.Public().(ed25519.PublicKey).Equal(c.Key.Public()) {
+		t.Error("the enrolled key signs requests")
 	}
 }
