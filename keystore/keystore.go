@@ -10,6 +10,7 @@
 //   - [Memory] keeps keys in this process, for tests
 //   - [Dir] keeps each key in a file of a directory, encrypted
 //   - [FromSigner] makes a key of any [crypto.Signer]
+//   - package pkcs11store, a module of its own, keeps keys in an HSM
 //
 // To write another store, implement the interfaces and run package
 // keystoretest against it.
