@@ -2,8 +2,6 @@ package agentauth
 
 import (
 	"context"
-	"crypto"
-	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -11,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/keywright/keywright/internal/apicall"
 	"github.com/keywright/keywright/keystore"
 )
 
@@ -27,12 +24,12 @@ type EnrolledConfig struct {
 	// another key, made anew in memory for each token (scheme jkt-jwt).
 	TwoKeys bool
 
-	// Ephemeral is the algorithm of those keys.
+	// Ephemeral is the algorithm of those keys. The zero value is Ed25519.
 	Ephemeral keystore.Algorithm
 
-	// Token is one to begin with, such as that of the [Enrollment]; "": the first
-	// request gets one. One that has ended counts for nothing, and with TwoKeys none
-	// does.
+	// Token is one to begin with that is bound to Key, such as that of the
+	// [Enrollment]; "": the first request gets one. One that has ended counts for
+	// nothing, and with TwoKeys none does.
 	Token string
 
 	HTTP        *http.Client     // nil: one that gives up after 30 seconds
@@ -46,46 +43,30 @@ type EnrolledConfig struct {
 // It gets agent tokens (AAuth Bootstrap, section "Refresh") when they are needed: the
 // first with the first request, another some time before the end of each, by one call
 // for all requests, which go on with the old token until its end. A provider that is
-// away is asked again after a second, and ever more seldom up to a minute.
+// away is asked again after a second, and ever more seldom up to a minute, or when it
+// says. All tokens are of the provider and the agent of the first.
 type Enrolled struct {
 	c      EnrolledConfig
 	remote remote
 
 	mu      sync.Mutex
-	kept    *agentToken // guarded by mu; nil: none yet
-	flight  *refreshing // guarded by mu; nil: nobody is asking
-	failure failure     // guarded by mu; of the last refresh
+	as      EnrollConfig // guarded by mu; whom another token must be of, as far as that is known
+	kept    *agentToken  // guarded by mu; nil: none yet
+	flight  *refreshing  // guarded by mu; nil: nobody is asking
+	failure failure      // guarded by mu; of the last refresh
+
+	found found // used by the flight alone
 }
 
 // An agentToken is a token with the key that it is bound to.
 type agentToken struct {
-	credential Credential
-	due        time.Time // for another
-}
-
-// A refreshing is one call to the provider, for all who wait for it.
-type refreshing struct {
-	done chan struct{}
-	got  *agentToken
-	err  error
-}
-
-// A failure says that the provider is not to be asked before a time.
-type failure struct {
-	err   error // nil: there was none
-	pause time.Duration
-	until time.Time
+	credential        Credential
+	provider, agentID string
+	got               time.Time // zero: it is one to begin with
+	due               time.Time // for another
 }
 
 var _ Identity = (*Enrolled)(nil)
-
-const (
-	refreshMargin  = 5 * time.Minute // before the end of a token, at most
-	marginShare    = 5               // of a token's life is the margin, where that is less
-	refreshTimeout = time.Minute     // for one refresh, whoever waits
-	firstPause     = time.Second
-	longestPause   = time.Minute
-)
 
 // NewEnrolled checks c. It does no I/O: the first token is asked for when it is
 // needed.
@@ -95,8 +76,16 @@ func NewEnrolled(c EnrolledConfig) (*Enrolled, error) {
 		return nil, errors.New("agentauth: EnrolledConfig.Key is required")
 	case c.Provider == "" && c.Endpoint == "":
 		return nil, errors.New("agentauth: EnrolledConfig.Provider or Endpoint is required")
+	case c.Ephemeral != keystore.Ed25519 && c.Ephemeral != keystore.ES256:
+		return nil, errors.New("agentauth: EnrolledConfig.Ephemeral: want Ed25519 or ES256")
 	}
-	e := &Enrolled{c: c, remote: newRemote(c.HTTP, c.Development, c.Now)}
+	if _, err := keystore.FromSigner("", c.Key); err != nil {
+		return nil, within("EnrolledConfig.Key", err)
+	}
+	e := &Enrolled{
+		c: c, remote: newRemote(c.HTTP, c.Development, c.Now),
+		as: EnrollConfig{Provider: c.Provider, Development: c.Development},
+	}
 	if c.Endpoint != "" {
 		if err := e.remote.checkURL(c.Endpoint); err != nil {
 			return nil, fmt.Errorf("agentauth: EnrolledConfig.Endpoint: %w", err)
@@ -108,28 +97,23 @@ func NewEnrolled(c EnrolledConfig) (*Enrolled, error) {
 		}
 	}
 	if c.Token != "" && !c.TwoKeys {
-		e.kept = e.begun(c.Token)
+		if err := e.start(c.Token); err != nil {
+			return nil, within("EnrolledConfig.Token", err)
+		}
 	}
 	return e, nil
 }
 
-// begun is a token to begin with; nil if it is of no use.
-func (e *Enrolled) begun(token string) *agentToken {
-	now := e.remote.now()
+// start keeps a token to begin with, unless it has ended.
+func (e *Enrolled) start(token string) error {
 	got := Enrollment{Key: e.c.Key, AgentToken: token}
-	if err := (EnrollConfig{Provider: e.c.Provider, Development: e.c.Development}).readAgentToken(&got, now); err != nil {
-		return nil
+	err := e.as.readAgentToken(&got, e.remote.now())
+	if err == nil {
+		e.keep(newAgentToken(got, e.c.Key), time.Time{})
+	} else if errors.Is(err, errAgentTokenEnded) {
+		err = nil
 	}
-	return e.keep(got, e.c.Key)
-}
-
-// keep is the token of got, with the key that signs by it.
-func (e *Enrolled) keep(got Enrollment, signs crypto.Signer) *agentToken {
-	life := got.Expires.Sub(e.remote.now())
-	return &agentToken{
-		credential: Credential{Key: signs, As: SignOptions{Token: got.AgentToken}, Expires: got.Expires},
-		due:        got.Expires.Add(-margin(life, got.AgentToken)),
-	}
+	return err
 }
 
 // Credential implements [Identity]. It waits for the provider when there is no token
@@ -138,136 +122,40 @@ func (e *Enrolled) Credential(ctx context.Context) (Credential, error) {
 	e.mu.Lock()
 	now := e.remote.now()
 	if t := e.kept; t != nil && now.Before(t.credential.Expires) {
-		if !now.Before(t.due) && e.flight == nil && !e.failure.rests(now) {
-			e.begin(ctx)
+		if !now.Before(t.due) && !e.failure.rests(now) {
+			e.ask()
 		}
 		e.mu.Unlock()
 		return t.credential, nil
 	}
-	f := e.flight
-	if f == nil {
-		if e.failure.rests(now) {
-			err := e.failure.err
-			e.mu.Unlock()
-			return Credential{}, err
-		}
-		f = e.begin(ctx)
-	}
-	e.mu.Unlock()
-	return f.wait(ctx)
+	return e.next(ctx, now)
 }
 
 // Renew implements [Identity]. All who were refused with one token get its successor
-// from one call.
+// from one call, and other servers go on with that token until there is one: a server
+// whose clock is wrong costs nobody else anything. A token that is less than a minute
+// old is not renewed.
 func (e *Enrolled) Renew(ctx context.Context, refused Credential) (Credential, error) {
 	e.mu.Lock()
-	if e.kept != nil && subtle.ConstantTimeCompare([]byte(e.kept.credential.As.Token), []byte(refused.As.Token)) == 1 {
-		e.kept = nil
+	now, t := e.remote.now(), e.kept
+	if t == nil || subtle.ConstantTimeCompare([]byte(t.credential.As.Token), []byte(refused.As.Token)) == 0 {
+		e.mu.Unlock()
+		return e.Credential(ctx)
 	}
-	e.mu.Unlock()
-	return e.Credential(ctx)
+	if age := now.Sub(t.got); !t.got.IsZero() && age >= 0 && age < renewFloor {
+		e.mu.Unlock()
+		return Credential{}, errNewRefused
+	}
+	return e.next(ctx, now)
 }
 
-// rests reports whether the provider is to be left alone. After a clock was set back
-// it is not, for longer than it ever is.
-func (f failure) rests(now time.Time) bool {
-	return f.err != nil && now.Before(f.until) && !now.Before(f.until.Add(-longBreak-longestPause))
-}
-
-// begin asks the provider in a goroutine, which ends by itself. The caller holds
-// e.mu.
-func (e *Enrolled) begin(ctx context.Context) *refreshing {
-	f := &refreshing{done: make(chan struct{})}
-	e.flight = f
-	ctx = context.WithoutCancel(ctx) // others may wait for it too
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
-		defer cancel()
-		t, err := e.refresh(ctx)
-		e.mu.Lock()
+// next waits for another token. The caller holds e.mu, which next unlocks.
+func (e *Enrolled) next(ctx context.Context, now time.Time) (Credential, error) {
+	if e.flight == nil && e.failure.rests(now) {
 		defer e.mu.Unlock()
-		e.flight = nil
-		if f.got, f.err = t, err; err == nil {
-			e.kept, e.failure = t, failure{}
-		} else {
-			e.failure = e.failure.after(err, e.remote.now())
-		}
-		close(f.done)
-	}()
-	return f
-}
-
-func (f *refreshing) wait(ctx context.Context) (Credential, error) {
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		return Credential{}, ctx.Err()
+		return Credential{}, e.failure.err
 	}
-	if f.err != nil {
-		return Credential{}, f.err
-	}
-	return f.got.credential, nil
-}
-
-// after is what follows f when the provider was asked again in vain. Who is denied
-// has a while to wait.
-func (f failure) after(err error, now time.Time) failure {
-	next := failure{err: err, pause: min(max(2*f.pause, firstPause), longestPause)}
-	if e, ok := errors.AsType[*StatusError](err); ok {
-		if e.Status == http.StatusForbidden {
-			next.pause = longestPause
-		}
-		next.pause = max(next.pause, min(e.RetryAfter, longestPause))
-	}
-	next.until = now.Add(next.pause)
-	return next
-}
-
-// refresh asks the provider for a token.
-func (e *Enrolled) refresh(ctx context.Context) (*agentToken, error) {
-	endpoint, err := e.remote.providerEndpoint(ctx, e.c.Provider, e.c.Endpoint, "refresh_endpoint", "/refresh")
-	if err != nil {
-		return nil, err
-	}
-	signs, asked := crypto.Signer(e.c.Key), Credential{Key: e.c.Key}
-	if e.c.TwoKeys {
-		ephemeral, err := new(keystore.Memory).Generate(ctx, keystore.KeyOptions{Algorithm: e.c.Ephemeral})
-		if err != nil {
-			return nil, err
-		}
-		signs, asked = ephemeral, Credential{Key: ephemeral, As: SignOptions{Durable: e.c.Key}}
-	}
-	r, err := e.remote.signed(ctx, endpoint, apicall.Call{Method: http.MethodPost, Body: struct{}{}}, asked)
-	if err != nil {
-		return nil, err
-	}
-	return e.read(r, signs)
-}
-
-// read checks an answer of success as that of an enrolment is checked.
-func (e *Enrolled) read(r apicall.Reply, signs crypto.Signer) (*agentToken, error) {
-	key, err := keystore.FromSigner("", signs)
-	if err != nil {
-		return nil, err
-	}
-	got, err := EnrollConfig{Provider: e.c.Provider, Development: e.c.Development}.enrollment(r, key, e.remote.now())
-	if err != nil {
-		return nil, err
-	}
-	return e.keep(got, signs), nil
-}
-
-// margin is how long before its end a token is replaced: up to a quarter longer than
-// it must be, as its text has it, so that a fleet does not come at one moment.
-func margin(life time.Duration, token string) time.Duration {
-	m := min(refreshMargin, life/marginShare)
-	sum := sha256.Sum256([]byte(token))
-	return m + m/4*time.Duration(sum[0])/256
-}
-
-// Token returns an agent token that is good now, and its end. It is of use to who has
-// the key that it is bound to.
-func (e *Enrolled) Token(ctx context.Context) (text string, expires time.Time, err error) {
-	c, err := e.Credential(ctx)
-	return c.As.Token, c.Expires, err
+	f := e.ask()
+	e.mu.Unlock()
+	return f.wait(ctx)
 }

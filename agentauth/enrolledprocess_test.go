@@ -52,25 +52,29 @@ func TestRefreshingChild(t *testing.T) {
 	must(t, err)
 	key, err := dir.Load(t.Context(), c.Handle)
 	must(t, err)
-	agent, err := agentauth.NewEnrolled(agentauth.EnrolledConfig{
-		Key: key, Provider: c.Server, TwoKeys: c.TwoKeys, Development: true, HTTP: &http.Client{Transport: named(c.Name)},
-	})
-	must(t, err)
+	anew := func() *agentauth.Enrolled { // has no token, so that nobody waits until one has ended
+		agent, err := agentauth.NewEnrolled(agentauth.EnrolledConfig{
+			Key: key, Provider: c.Server, TwoKeys: c.TwoKeys, Development: true, HTTP: &http.Client{Transport: named(c.Name)},
+		})
+		must(t, err)
+		return agent
+	}
+	var shared atomic.Pointer[agentauth.Enrolled]
+	shared.Store(anew())
 	seen, count := sync.Map{}, atomic.Int64{}
 	var all sync.WaitGroup
 	for i := range 50 {
 		all.Go(func() {
 			for n := 0; count.Load() < c.Refreshes; n++ {
-				old, err := agent.Credential(t.Context())
-				if err == nil {
-					_, err = agent.Renew(t.Context(), old)
-				}
+				agent := shared.Load()
+				got, err := agent.Credential(t.Context())
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if _, known := seen.LoadOrStore(old.As.Token, true); !known {
+				if _, known := seen.LoadOrStore(got.As.Token, true); !known {
 					count.Add(1)
+					shared.CompareAndSwap(agent, anew())
 				}
 				if again, err := dir.Load(t.Context(), c.Handle); err != nil || again.Handle() != key.Handle() {
 					t.Errorf("the key is lost: %v", err)

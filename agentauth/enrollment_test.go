@@ -135,7 +135,7 @@ func TestEnrollmentOverTLS(t *testing.T) {
 		must(t, err)
 		jkt := thumbprint(t, got.Key)
 		want := agentauth.Enrollment{
-			Provider: s.url, AgentID: c.AgentID, AgentToken: got.AgentToken, Expires: w.clock.Now().Add(time.Hour),
+			Provider: s.url, AgentID: c.AgentID, AgentToken: got.AgentToken, Issued: w.clock.Now(), Expires: w.clock.Now().Add(time.Hour),
 			Key: got.Key, LocalKeyHandle: got.Key.Handle(), AgentTokenKid: jkt, JWKSURL: s.url + "/agents/" + c.AgentID + "/jwks.json",
 		}
 		if diff := cmp.Diff(want, got, sameKey); diff != "" || handlesOf(t, keys)[0] != got.LocalKeyHandle {

@@ -20,7 +20,8 @@ type Enrollment struct {
 	Provider   string // who has issued the token
 	AgentID    string
 	AgentToken string    // secret enough to keep out of logs; [Enrolled] gets others
-	Expires    time.Time // of AgentToken
+	Issued     time.Time // when AgentToken was, and when it
+	Expires    time.Time // does: both by one clock
 
 	Key            keystore.Key
 	LocalKeyHandle string // of Key; it never leaves this machine
@@ -80,8 +81,9 @@ func (c EnrollConfig) readAnswer(e *Enrollment, m strictjson.Members, now time.T
 	// A clock may be wrong. Where the two do not agree, the earlier does no harm.
 	if seconds, err := m.Int("expires_in"); err == nil && seconds > 0 {
 		life := time.Duration(min(seconds, int64(maxAgentLife/time.Second))) * time.Second
+		now = now.Round(0) // a machine that sleeps does not stop the clock of others
 		if end := now.Add(life); end.Before(e.Expires) {
-			e.Expires = end
+			e.Issued, e.Expires = now, end
 		}
 	}
 	return nil
@@ -120,8 +122,10 @@ func (c EnrollConfig) readAgentToken(e *Enrollment, now time.Time) error {
 	if err := confirms(claims.Members, e.Key); err != nil {
 		return err
 	}
-	e.Expires, err = readAgentLife(claims, now)
-	return err
+	if jti, err := text(claims.Members, "jti"); err != nil || jti == "" {
+		return errors.New("jti: want the identifier of the token")
+	}
+	return readAgentLife(e, claims, now)
 }
 
 // readNames reads who has issued the token, to whom, and for whom that acts.
@@ -171,20 +175,24 @@ func confirms(m strictjson.Members, key keystore.Key) error {
 	return nil
 }
 
-// readAgentLife returns when the token ends.
-func readAgentLife(c jose.Claims, now time.Time) (time.Time, error) {
+// errAgentTokenEnded is about a token that is sound but for its end.
+var errAgentTokenEnded = errors.New("exp is past: is the clock right?")
+
+// readAgentLife reads when the token ends.
+func readAgentLife(e *Enrollment, c jose.Claims, now time.Time) error {
 	issued, err := c.Date("iat")
 	if err != nil {
-		return time.Time{}, errors.New("iat: want a time")
+		return errors.New("iat: want a time")
 	}
 	expires, err := c.Date("exp")
 	switch {
 	case err != nil:
-		return time.Time{}, errors.New("exp: want a time")
+		return errors.New("exp: want a time")
 	case !expires.After(issued), expires.Sub(issued) > maxAgentLife:
-		return time.Time{}, errors.New("exp: want a time within 24 hours after iat")
+		return errors.New("exp: want a time within 24 hours after iat")
 	case !now.Before(expires):
-		return time.Time{}, errors.New("exp is past: is the clock right?")
+		return errAgentTokenEnded
 	}
-	return expires, nil
+	e.Issued, e.Expires = issued, expires
+	return nil
 }

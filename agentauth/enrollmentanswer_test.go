@@ -46,6 +46,8 @@ func TestAgentTokensThatAreAnswered(t *testing.T) {
 		"cnf without jwk":              {claims: claims{"cnf": claims{"jkt": "x"}}, says: "cnf: want jwk, the key"},
 		"cnf of another key":           {claims: claims{"cnf": claims{"jwk": jwk(t, seedKey("other"))}}, says: "cnf: want jwk, the key"},
 		"cnf of another kind of key":   {claims: claims{"cnf": claims{"jwk": jwk(t, newP256(t))}}, says: "cnf: want jwk, the key"},
+		"no jti":                       {claims: claims{"jti": nil}, says: "jti: want the identifier"},
+		"jti is empty":                 {claims: claims{"jti": ""}, says: "jti: want the identifier"},
 		"no iat":                       {claims: claims{"iat": nil}, says: "iat: want a time"},
 		"no exp":                       {claims: claims{"exp": nil}, says: "exp: want a time"},
 		"exp is a text":                {claims: claims{"exp": "1"}, says: "exp: want a time"},
@@ -102,7 +104,7 @@ func TestTheProviderChooses(t *testing.T) {
 	e, err := agentauth.Enroll(t.Context(), c)
 	must(t, err)
 	want := agentauth.Enrollment{
-		Provider: issuer, AgentID: "aauth:chosen@ap.example", AgentToken: e.AgentToken, Expires: t0.Add(time.Hour), Key: e.Key, LocalKeyHandle: e.Key.Handle(),
+		Provider: issuer, AgentID: "aauth:chosen@ap.example", AgentToken: e.AgentToken, Issued: t0, Expires: t0.Add(time.Hour), Key: e.Key, LocalKeyHandle: e.Key.Handle(),
 	}
 	if diff := cmp.Diff(want, e, sameKey); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
