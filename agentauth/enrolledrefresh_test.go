@@ -118,9 +118,9 @@ func enrolledAs(t *testing.T, key keystore.Key, f sending) *agentauth.Enrolled {
 
 func TestNobodyWaitsForARefreshThatDoesNotEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release, calls := make(chan struct{}), 0
+		release, calls := make(chan struct{}), new(atomic.Int64)
 		a := enrolledBy(t, func(*http.Request) (*http.Response, error) {
-			calls++
+			calls.Add(1)
 			<-release // whatever becomes of the request
 			return nil, errors.New("away")
 		})
@@ -130,8 +130,8 @@ func TestNobodyWaitsForARefreshThatDoesNotEnd(t *testing.T) {
 				t.Errorf("got %v, want that the provider has not answered", err)
 			}
 		}
-		if waited := time.Since(began); waited != time.Minute || calls != 1 {
-			t.Errorf("waited %v for %d calls, want a minute for one", waited, calls)
+		if waited := time.Since(began); waited != time.Minute || calls.Load() != 1 {
+			t.Errorf("waited %v for %d calls, want a minute for one", waited, calls.Load())
 		}
 		close(release)
 		synctest.Wait()

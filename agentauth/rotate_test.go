@@ -64,7 +64,7 @@ func TestAnAgentRotatesItsKey(t *testing.T) {
 	}
 	jkt := thumbprint(t, second.Key)
 	want := agentauth.Enrollment{
-		Provider: issuer, AgentID: planner, AgentToken: second.AgentToken, Expires: w.clock.Now().Add(time.Hour), Key: second.Key, LocalKeyHandle: second.Key.Handle(),
+		Provider: issuer, AgentID: planner, AgentToken: second.AgentToken, Issued: w.clock.Now(), Expires: w.clock.Now().Add(time.Hour), Key: second.Key, LocalKeyHandle: second.Key.Handle(),
 		AgentTokenKid: jkt, JWKSURL: issuer + "/agents/" + planner + "/jwks.json",
 	}
 	if diff := cmp.Diff(want, second, cmp.Comparer(func(a, b keystore.Key) bool { return a == b })); diff != "" {
