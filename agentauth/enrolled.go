@@ -62,7 +62,7 @@ type Enrolled struct {
 type agentToken struct {
 	credential        Credential
 	provider, agentID string
-	got               time.Time // zero: it is one to begin with
+	got               time.Time // zero, and so long ago: it is one to begin with
 	due               time.Time // for another
 }
 
@@ -142,7 +142,7 @@ func (e *Enrolled) Renew(ctx context.Context, refused Credential) (Credential, e
 		e.mu.Unlock()
 		return e.Credential(ctx)
 	}
-	if age := now.Sub(t.got); !t.got.IsZero() && age >= 0 && age < renewFloor {
+	if age := now.Sub(t.got); age >= 0 && age < renewFloor {
 		e.mu.Unlock()
 		return Credential{}, errNewRefused
 	}

@@ -201,6 +201,48 @@ func TestAllTokensAreOfOneAgent(t *testing.T) {
 	}
 }
 
+func TestAProviderIsAskedOnceAMinuteHoweverLongItIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		g.status.Store(500)
+		for range 2 * 60 * 60 {
+			if _, err := a.Credential(t.Context()); err == nil {
+				t.Fatal("a credential of a provider that is away")
+			}
+			time.Sleep(time.Second)
+		}
+		if n := g.calls.Load(); n < 90 || n > 130 {
+			t.Errorf("%d refreshes in two hours, want one in 60 to 75 seconds", n)
+		}
+	})
+}
+
+func TestAProviderThatIsBackHasItsPausesForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, g := newRefresher(t, false)
+		g.status.Store(500)
+		for range 100 { // up to a pause of 32 seconds
+			a.Credential(t.Context())
+			time.Sleep(time.Second)
+		}
+		g.status.Store(0)
+		time.Sleep(time.Minute)
+		old := credential(t, a)
+		time.Sleep(time.Minute)
+		g.status.Store(500)
+		before := g.calls.Load()
+		for range 3 {
+			if _, err := a.Renew(t.Context(), old); err == nil {
+				t.Error("renewed by a provider that is away")
+			}
+			time.Sleep(1300 * time.Millisecond) // a second and a quarter, and not yet two
+		}
+		if n := g.calls.Load() - before; n != 2 {
+			t.Errorf("%d refreshes, want the first two, which are a second apart", n)
+		}
+	})
+}
+
 func TestAProviderMayAskForAnHour(t *testing.T) {
 	for _, tt := range []struct {
 		later string

@@ -139,3 +139,13 @@ func TestAnEnrollmentIsPrintedWithoutItsToken(t *testing.T) {
 		t.Errorf("printed: %s", all)
 	}
 }
+
+// TestTheEarlierEndCounts has both times be of the clock that the end is of.
+func TestTheEarlierEndCounts(t *testing.T) {
+	p := &foreignProvider{t: t, claims: claims{"iat": t0.Add(-10 * time.Minute).Unix()}, answer: claims{"expires_in": 600}}
+	e, err := agentauth.Enroll(t.Context(), p.config())
+	must(t, err)
+	if !e.Issued.Equal(t0) || !e.Expires.Equal(t0.Add(10*time.Minute)) {
+		t.Errorf("issued %v, ends %v: want ten minutes from %v", e.Issued, e.Expires, t0)
+	}
+}

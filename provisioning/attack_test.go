@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -122,7 +123,8 @@ func TestPRV10PRV11NoSecretAtRestNorInAnswers(t *testing.T) {
 			}
 		}
 	}
-	// PRV-11: the hashes are at rest, and stay there.
+	// PRV-11: the hashes are at rest, and stay there. An id may spell anything.
+	lists = regexp.MustCompile(`"key_id":"[0-9A-Za-z]{12}"|_[0-9A-Za-z]{12}"`).ReplaceAllString(lists, `"`)
 	if !strings.Contains(text, `"hash"`) || strings.Contains(lists, "hash") || strings.Contains(lists, "salt") || strings.Contains(lists, "secret") {
 		t.Errorf("hashes: in an answer, or in no record:\n%.2000s", lists)
 	}

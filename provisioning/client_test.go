@@ -216,7 +216,7 @@ func (f *fleet) keeper(t *testing.T, state provisioning.KeyState, s *saved, fail
 
 // A server that binds runners to their machines knows ours.
 func TestClientOfABoundRunner(t *testing.T) {
-	f, s := newFleet(t, provisioning.Config{Binding: provisioning.Bind, Limits: living.Limits}), new(saved)
+	f, s := newFleet(t, provisioning.Config{Binding: provisioning.Bind, Limits: unhurried.Limits}), new(saved)
 	f.client.MAC, f.client.MachineID = "aa:bb:cc:dd:ee:ff", "m1"
 	key := f.runner(t, "sdr-1")
 	k := f.keeper(t, provisioning.KeyState{Key: key}, s, nil)

@@ -50,6 +50,10 @@ func (s *saved) last() provisioning.KeyState {
 
 var living = provisioning.Config{Limits: provisioning.Limits{RunnerKey: 100 * time.Hour, Lifetime: time.Second}}
 
+// unhurried is the same where the clock is a real one, and a token of a second
+// may have ended before it is used.
+var unhurried = provisioning.Config{Limits: provisioning.Limits{RunnerKey: 100 * time.Hour}}
+
 // A year of requests, one every ten minutes: each has a key that works, and the
 // key is replaced at about three quarters of its life.
 func TestKeeperKeepsAKeyForAYear(t *testing.T) {
@@ -223,7 +227,7 @@ func TestKeeperOfAKeyWithoutAnEnd(t *testing.T) {
 }
 
 func TestNewKeeper(t *testing.T) {
-	f, s := newFleet(t, living), new(saved)
+	f, s := newFleet(t, unhurried), new(saved)
 	key := f.runner(t, "sdr-1")
 	newer, err := f.client.Rotate(t.Context(), key)
 	if err != nil {
@@ -233,15 +237,17 @@ func TestNewKeeper(t *testing.T) {
 	if got, err := k.Key(t.Context()); err != nil || got != newer.APIKey || s.last() != (provisioning.KeyState{Key: newer.APIKey}) {
 		t.Errorf("with a newer key that works: %v, saved %v", err, len(s.states))
 	}
-	k = f.keeper(t, provisioning.KeyState{Key: newer.APIKey, Next: key[:len(key)-1] + "x"}, s, nil)
+	k = f.keeper(t, provisioning.KeyState{Key: newer.APIKey, Next: key[:len(key)-1] + flip(key)}, s, nil)
 	if got, err := k.Key(t.Context()); err != nil || got != newer.APIKey {
 		t.Errorf("with a newer key that does not work: %v", err)
 	}
+	away := &within{}
+	away.setFail(func(*http.Request, bool) error { return errors.New("no such host") })
 	for name, c := range map[string]provisioning.KeeperConfig{
 		"no key":           {Client: f.client, Save: s.save},
 		"nothing to save":  {Client: f.client, State: provisioning.KeyState{Key: key}},
 		"a key of nobody":  {Client: f.client, State: provisioning.KeyState{Key: "ck_runner_x"}, Save: s.save},
-		"an unknown state": {Client: provisioning.Client{URL: "https://away.invalid"}, State: provisioning.KeyState{Key: key, Next: key}, Save: s.save},
+		"an unknown state": {Client: provisioning.Client{URL: "https://away.invalid", HTTP: &http.Client{Transport: away}}, State: provisioning.KeyState{Key: key, Next: key}, Save: s.save},
 	} {
 		if _, err := provisioning.NewKeeper(t.Context(), c); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -250,7 +256,7 @@ func TestNewKeeper(t *testing.T) {
 }
 
 func TestKeeperSendsTheKeyToNobodyElse(t *testing.T) {
-	f, s := newFleet(t, living), new(saved)
+	f, s := newFleet(t, unhurried), new(saved)
 	k := f.keeper(t, provisioning.KeyState{Key: f.runner(t, "sdr-1")}, s, nil)
 	c := http.Client{Transport: k.Transport(&within{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t.Errorf("sent to %s", r.URL)
